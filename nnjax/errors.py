@@ -7,6 +7,8 @@ from collections.abc import Iterable
 class UserError(ValueError):
     """A mistake in what the user typed; its message is one line: what came, what is allowed."""
 
+    exit_code = 2
+
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
     """name, allowed names -> '; did you mean X?' (empty if nothing is near) for an error's end."""
@@ -19,3 +21,15 @@ def unknown(kind: str, name: str, allowed: Iterable[str]) -> UserError:
     names = sorted(allowed)
     listed = ', '.join(names[:20]) + (' ...' if len(names) > 20 else '')
     return UserError(f'unknown {kind} {name!r}{nearest(name, names)} (allowed: {listed})')
+
+
+class Diverged(UserError):
+    """Training produced a loss that is not finite."""
+
+    exit_code = 3
+
+
+class Interrupted(UserError):
+    """Training was stopped by a signal, after a checkpoint."""
+
+    exit_code = 130

@@ -1,0 +1,50 @@
+"""trains an experiment, or goes on from its run folder's last checkpoint
+
+Writes the run folder: config.json, metrics.jsonl, environment.json, checkpoints/,
+predictions/ and report.html.
+"""
+
+import datetime
+import os
+from pathlib import Path
+
+from absl import flags
+
+from nnjax.cli import options
+
+
+def define(values: flags.FlagValues) -> None:
+    options.config_flag(values)
+    options.workdir_flag(values, 'run folder; default runs/EXPERIMENT/TIME. An existing one is resumed')
+    flags.DEFINE_boolean('force', False, 'resume although the config differs from the saved one',
+                         flag_values=values)
+    flags.DEFINE_boolean('quiet', False, 'no progress', flag_values=values)
+
+
+def run(parsed: options.Options) -> None:
+    spec = options.required(parsed, 'config')
+    from nnjax import config as configs
+
+    config = configs.load(spec, parsed.overrides)
+    name = configs.find(spec.partition(':')[0]).stem
+    options.compilation_cache()
+    from nnjax.train.loop import train
+
+    workdir = parsed.flags.workdir or _fresh(name)
+    result = train(config, workdir, experiment=name, force=parsed.flags.force,
+                   quiet=parsed.flags.quiet)
+    from nnjax import report
+
+    path = report.write(workdir)
+    final = result.records[-1]
+    shown = [n for n in ('loss', 'accuracy', 'macro_f1') if final.get(n) is not None]
+    print(f'{final["split"]} ' + '  '.join(f'{n} {final[n]:.4f}' for n in shown)
+          + f'  (best of step {final["best_step"]}, {final["seconds"]:.1f} s)')
+    print(f'report {path}')
+
+
+def _fresh(name: str) -> Path:
+    """A run folder that does not exist yet."""
+    now = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
+    path = Path('runs') / name / now
+    return path if not path.exists() else path.with_name(f'{now}-{os.getpid()}')

@@ -1,0 +1,71 @@
+"""A whole split through the model: exact averages, predictions, scores."""
+
+import jax
+import numpy as np
+
+from nnjax.data import pipeline
+from nnjax.data.source import Source
+from nnjax.train import runner, step
+from nnjax.train.setup import RESIDENT_BYTES, Setup
+from nnjax.train.state import State
+
+WORST = 24  # examples of highest loss that are kept as pictures
+
+
+class Evaluator:
+    """Evaluates one split again and again; small splits are prepared once."""
+
+    def __init__(self, made: Setup, source: Source):
+        self._made = made
+        self._source = source
+        rows = made.placement.rows(min(made.config.eval_batch, len(source)))
+        self._batches = lambda: pipeline.evaluation_batches(source, made.prepare, rows)
+        bytes_all = len(source) * sum(
+            int(np.prod(shape)) * dtype.itemsize for shape, dtype in made.example.values())
+        if bytes_all <= RESIDENT_BYTES:
+            kept = list(self._batches())
+            self._batches = lambda: kept
+        self._sums = runner.empty_evaluation(made)
+
+    def __call__(self, state: State) -> dict[str, float]:
+        """The state's averages of the loss and the task's metrics over the split."""
+        made = self._made
+        run = runner.compiled(made.program, made.placement, 'evaluate')
+        sums = self._sums
+        for batch in self._batches():
+            fields = {n: a for n, a in batch.items() if n != 'index'}
+            sums = run(state, sums, fields, (made.hyperparameters,))
+        return step.means(sums)
+
+    def predictions(self, state: State) -> dict[str, np.ndarray]:
+        """Every row's predictions, loss, example fields and index, in the split's order."""
+        made = self._made
+        run = runner.compiled(made.program, made.placement, 'predict')
+        parts: list[dict[str, np.ndarray]] = []
+        for batch in self._batches():
+            real = batch['mask'] > 0
+            fields = {n: a for n, a in batch.items() if n != 'index'}
+            predicted = jax.device_get(run(state, fields, made.hyperparameters))
+            small = {n: a for n, a in batch.items() if a.ndim == 1 and n != 'mask'}
+            parts.append({n: a[real] for n, a in {**small, **predicted}.items()})
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def score(made: Setup, predictions: dict[str, np.ndarray]) -> dict[str, float]:
+    """The task's host scores over a split's predictions; {} where it has none."""
+    task = made.program.task(made.hyperparameters['task'])
+    if task.score is None:
+        return {}
+    return {n: float(v) for n, v in task.score(predictions, predictions).items()}
+
+
+def pictures(source: Source, predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The examples of highest loss as uint8 images, where the source has images."""
+    names = [n for n, (shape, dtype) in source.spec.items()
+             if len(shape) == 3 and np.dtype(dtype) == np.uint8]
+    if not names:
+        return {}
+    worst = np.argsort(-predictions['loss'], kind='stable')[:WORST]
+    images = source[predictions['index'][worst]][names[0]]
+    bright = images.astype(np.float32) * (255 / max(int(images.max()), 1))
+    return {'mistakes_index': worst, 'mistakes_image': bright.astype(np.uint8)}

@@ -1,0 +1,57 @@
+"""A finished or running run folder -> its parts and parameters, for evaluation and prediction."""
+
+import functools
+
+import jax
+import numpy as np
+
+from nnjax import config as configs
+from nnjax.errors import UserError
+from nnjax.train import runner
+from nnjax.train.checkpoint import Checkpoints
+from nnjax.train.folder import RunFolder
+from nnjax.train.setup import Setup, setup
+from nnjax.train.state import State
+
+
+def run(
+    workdir: str,
+    checkpoint: str = 'best',
+    spec: str | None = None,
+    overrides: dict[str, str] | None = None,
+) -> tuple[Setup, State]:
+    """Run folder, 'best' | 'last' | a step -> (its Setup, a State to evaluate).
+
+    Args:
+      workdir: the run folder.
+      checkpoint: which parameters.
+      spec: the experiment file, where the saved config names symbols of its own.
+      overrides: texts of fields to set, e.g. another data path.
+
+    Raises:
+      UserError: no run folder, no such checkpoint, a config that does not resolve.
+    """
+    folder = RunFolder(workdir)
+    if spec:
+        configs.load(spec)  # makes the file's own symbols known
+    _, config = folder.config()
+    for path, text in (overrides or {}).items():
+        configs.override(config, path, text)
+    made = setup(config)
+    checkpoints = Checkpoints(folder.checkpoints, config.keep)
+    step = _step(checkpoint)
+    carry, best = jax.eval_shape(functools.partial(runner.start, made))
+    found = checkpoints.restore({'carry': carry, 'best': best}, made.placement.sharding, step)
+    checkpoints.close()
+    state, best = found['carry'].state, found['best']
+    if checkpoint == 'best' and best and np.isfinite(best['value']):
+        state = state.replace(params=best['params'], ema=None, model_state=best['model_state'])
+    return made, state
+
+
+def _step(checkpoint: str) -> int | None:
+    if checkpoint in ('best', 'last'):
+        return None
+    if not checkpoint.isdigit():
+        raise UserError(f"--checkpoint={checkpoint!r}: expected 'best', 'last' or a step")
+    return int(checkpoint)

@@ -1,0 +1,147 @@
+"""The step as the loop calls it: many steps in one device program where that wins, else one a call.
+
+Both forms run the same step on the same batches. Resident data stays on the device and a batch is
+its row numbers; streamed data arrives as the batch itself.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nnjax import schema
+from nnjax.train import step
+from nnjax.train.parallel import Placement
+from nnjax.train.setup import Setup
+from nnjax.train.state import State
+
+CHUNK = 256  # steps in one device program, at most: the size of its table of row numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class Carry:
+    """What passes from step to step: the state, the log window's sums, the first bad step."""
+
+    state: State
+    sums: step.Sums
+    bad: jax.Array  # int32: the first step whose loss was not finite, or -1
+
+
+jax.tree_util.register_dataclass(Carry, ['state', 'sums', 'bad'], [])
+
+
+def one(program: step.Program) -> Callable:
+    """(carry, data, batch, (hyperparameters,)) -> carry after one step."""
+
+    def run(carry: Carry, data, batch, control, axis):
+        (hyperparameters,) = control
+        state, sums = step.train_step(
+            program, carry.state, gather(data, batch), hyperparameters, axis
+        )
+        bad = jnp.where((carry.bad < 0) & ~jnp.isfinite(sums['loss'][0]), carry.state.step, carry.bad)
+        return Carry(state, jax.tree.map(jnp.add, carry.sums, sums), bad)
+
+    return run
+
+
+def many(program: step.Program) -> Callable:
+    """(carry, data, batches [CHUNK, B], (hyperparameters, count)) -> carry after `count` steps.
+
+    A while loop with the count as an argument: one compilation for every length, so numbers do not
+    depend on where a chunk ends. It stops after a step whose loss is not finite.
+    """
+    advance = one(program)
+
+    def run(carry: Carry, data, batches, control, axis):
+        hyperparameters, count = control
+
+        def body(item):
+            number, carry = item
+            batch = jax.tree.map(lambda x: x[number], batches)
+            return number + 1, advance(carry, data, batch, (hyperparameters,), axis)
+
+        def going(item):
+            return (item[0] < count) & (item[1].bad < 0)
+
+        return jax.lax.while_loop(going, body, (jnp.int32(0), carry))[1]
+
+    return run
+
+
+def gather(data, batch):
+    """Row numbers into resident arrays -> the batch; a streamed batch passes through."""
+    if not data:
+        return batch
+    rows = {name: array[batch['index']] for name, array in data.items()}
+    return {**rows, 'mask': batch['mask']}
+
+
+def chunked(made: Setup, rows: int) -> bool:
+    """Whether many steps in one program win here: not with a stock convolution on a CPU.
+
+    XLA:CPU runs a convolution inside a loop as a naive one, 12 to 30 times slower; everything else
+    gains from saved dispatches. A rule, not a measurement, so that a resumed run plans the same.
+    """
+    if not made.resident:
+        return False
+    if jax.default_backend() != 'cpu':
+        return True
+    jaxpr = jax.make_jaxpr(functools.partial(step.train_step, made.program))(
+        jax.eval_shape(made.initial_state), made.batch_shapes(rows), made.hyperparameters
+    )
+    return 'conv_general_dilated' not in str(jaxpr)
+
+
+def start(made: Setup) -> tuple[Carry, dict]:
+    """The carry before step 0, and the best parameters so far, {} without a validation split.
+
+    Traceable, so that its shapes are also the template of a checkpoint.
+    """
+    state = made.initial_state()
+    carry = Carry(state, empty(made), jnp.int32(-1))
+    if not made.dataset.valid:
+        return carry, {}
+    sign = 1 if schema.best(made.config.best)[0] == 'min' else -1
+    return carry, {'step': jnp.int32(0), 'value': jnp.float32(sign * jnp.inf),
+                   'params': state.best_params, 'model_state': state.model_state}
+
+
+def empty(made: Setup) -> step.Sums:
+    """An empty log window."""
+    return _zeros(lambda *args: step.train_step(made.program, *args)[1], made)
+
+
+def empty_evaluation(made: Setup) -> step.Sums:
+    """The sums of an evaluation that has seen nothing."""
+    return _zeros(functools.partial(step.eval_step, made.program), made)
+
+
+def _zeros(function: Callable, made: Setup) -> step.Sums:
+    rows = made.config.accumulate  # the fewest that a step takes; sums do not depend on it
+    shapes = jax.eval_shape(function, jax.eval_shape(made.initial_state), made.batch_shapes(rows),
+                            made.hyperparameters)
+    return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+
+
+@functools.lru_cache(maxsize=32)
+def compiled(program: step.Program, placement: Placement, kind: str) -> Callable:
+    """The compiled 'one', 'many', 'evaluate' or 'predict' of a program, one for equal programs."""
+    if kind == 'one':
+        return placement.compile(one(program))
+    if kind == 'many':
+        return placement.compile(many(program), split_axis=1)
+    if kind == 'evaluate':
+        return placement.compile(evaluate(program), donate=False)
+    return jax.jit(functools.partial(step.predict_step, program))
+
+
+def evaluate(program: step.Program) -> Callable:
+    """(state, sums, batch, (hyperparameters,)) -> sums with this batch's added."""
+
+    def run(state: State, sums, batch, control, axis):
+        return jax.tree.map(jnp.add, sums, step.eval_step(program, state, batch, *control, axis))
+
+    return run

@@ -1,0 +1,211 @@
+"""The train step and the evaluation step: pure functions, compiled once, for every task and model.
+
+Only this module averages. Losses and metrics come as (values, weights); the step masks padded
+rows, sums over microbatches and devices, and divides once. Only this module reduces over devices:
+`axis` is the name of the device axis under pmap, None elsewhere (a sharded jit needs none).
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from nnjax.data import augment, spec
+from nnjax.models import layers
+from nnjax.tasks.task import Batch, Task, Weighted
+from nnjax.train.state import State
+
+Sums = dict[str, tuple[jax.Array, jax.Array]]  # name -> (sum of values * weights, sum of weights)
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """The static half of a run: all that a compiled step depends on besides its arguments.
+
+    A value: equal programs share their compiled functions.
+
+    Attributes:
+      model: linen module.
+      task: hyperparameters -> Task.
+      optimizer: hyperparameters -> Optimizer.
+      augment: operations on each training example, as `nnjax.data.spec` reads them.
+      accumulate: microbatches in a step.
+      ema: whether the state carries a moving average of the parameters.
+    """
+
+    model: nn.Module
+    task: Callable[[dict], Task]
+    optimizer: Callable[[dict], Any]
+    augment: str = ''
+    accumulate: int = 1
+    ema: bool = False
+
+
+def init(program: Program, seed: jax.Array, batch: Batch, hyperparameters: dict) -> State:
+    """uint32 seed, a batch (its shapes count, not its values) -> the state before step 0."""
+    inputs = program.task(hyperparameters['task']).inputs(batch)
+    variables = program.model.init(jax.random.key(seed), *inputs, train=False)
+    params = variables.pop('params', {})
+    optimizer = program.optimizer(hyperparameters['optim'])
+    ema = jax.tree.map(jnp.copy, params) if program.ema else None
+    return State(jnp.int32(0), jnp.uint32(seed), params, variables, optimizer.init(params), ema)
+
+
+def train_step(
+    program: Program, state: State, batch: Batch, hyperparameters: dict, axis: str | None = None
+) -> tuple[State, Sums]:
+    """One update from a batch of examples [B, ...] (this device's share under `axis`).
+
+    Returns the next state and the sums of loss, the task's metrics, lr and grad_norm.
+    """
+    task = program.task(hyperparameters['task'])
+    optimizer = program.optimizer(hyperparameters['optim'])
+    key = jax.random.fold_in(jax.random.key(state.seed), state.step)
+    rows = batch['mask'].shape[0]
+    first = jax.lax.axis_index(axis) * rows if axis else 0
+
+    def gradients(model_state, microbatch, offset):
+        def loss_sum(params):
+            outputs, updated = _forward(
+                program.model, params, model_state, task.inputs(examples), key, offset, axis
+            )
+            sums = {'loss': _sum(task.loss(outputs, examples), examples['mask'])}
+            metrics = task.metrics(outputs, examples)
+            sums |= {n: _sum(m, examples['mask']) for n, m in metrics.items()}
+            return sums['loss'][0], (sums, updated)
+
+        examples = _augment(spec.parse(program.augment, augment), key, microbatch, offset)
+        grads, (sums, updated) = jax.grad(loss_sum, has_aux=True)(state.params)
+        return grads, sums, updated
+
+    if program.accumulate == 1:
+        grads, sums, model_state = gradients(state.model_state, batch, first)
+    else:
+        grads, sums, model_state = _accumulate(
+            gradients, state.model_state, batch, first, program.accumulate
+        )
+    if axis:
+        grads, sums = jax.lax.psum((grads, sums), axis)
+    grads = jax.tree.map(lambda g: g / _at_least_tiny(sums['loss'][1]), grads)
+
+    total = hyperparameters['total']
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params, state.step, total)
+    params = optax.apply_updates(state.params, updates)
+    one = jnp.float32(1)
+    sums['lr'] = (jnp.float32(optimizer.lr(state.step, total)), one)
+    sums['grad_norm'] = (optax.global_norm(grads), one)
+    return state.replace(
+        step=state.step + 1,
+        params=params,
+        model_state=model_state,
+        opt_state=opt_state,
+        ema=_average(state.ema, params, hyperparameters.get('ema'), state.step),
+    ), sums
+
+
+def eval_step(
+    program: Program, state: State, batch: Batch, hyperparameters: dict, axis: str | None = None
+) -> Sums:
+    """Sums of the loss and the task's metrics over a batch's real rows, in evaluation mode."""
+    task = program.task(hyperparameters['task'])
+    outputs = apply(program, state)(*task.inputs(batch))
+    sums = {n: _sum(m, batch['mask']) for n, m in task.metrics(outputs, batch).items()}
+    sums['loss'] = _sum(task.loss(outputs, batch), batch['mask'])
+    return jax.lax.psum(sums, axis) if axis else sums
+
+
+def predict_step(program: Program, state: State, batch: Batch, hyperparameters: dict) -> dict:
+    """The task's predictions {name: [B, ...]} and each row's mean 'loss' [B], for a batch."""
+    task = program.task(hyperparameters['task'])
+    model = apply(program, state)
+    values, weights = task.loss(model(*task.inputs(batch)), batch)
+    rest = tuple(range(1, values.ndim))
+    loss = jnp.sum(values * weights, rest) / _at_least_tiny(jnp.sum(weights, rest))
+    return {'loss': loss, **(task.predict(model, batch) if task.predict else {})}
+
+
+def apply(program: Program, state: State) -> Callable:
+    """The model in evaluation mode as a function of its inputs."""
+    variables = {'params': state.best_params, **state.model_state}
+    return lambda *inputs: program.model.apply(variables, *inputs, train=False)
+
+
+def means(sums: Sums) -> dict[str, float]:
+    """Sums -> averages, on the host."""
+    sums = jax.device_get(sums)
+    return {name: float(total / max(weight, 1e-30)) for name, (total, weight) in sums.items()}
+
+
+def _forward(model, params, model_state, inputs, key, offset, axis):
+    """Training mode: (outputs, updated collections)."""
+    with layers.shard(offset=offset, axis=axis):
+        return model.apply(
+            {'params': params, **model_state},
+            *inputs,
+            train=True,
+            rngs={'dropout': jax.random.fold_in(key, 1)},
+            mutable=list(model_state),
+        )
+
+
+def _augment(operations: tuple[Callable, ...], key, batch: Batch, offset) -> Batch:
+    """Each example by its own key, a function of its position in the global batch."""
+    if not operations:
+        return batch
+
+    def one(position, example):
+        example_key = jax.random.fold_in(jax.random.fold_in(key, 0), position)
+        for number, operation in enumerate(operations):
+            example = operation(jax.random.fold_in(example_key, number), example)
+        return example
+
+    rows = batch['mask'].shape[0]
+    return jax.vmap(one)(offset + jnp.arange(rows), batch)
+
+
+def _accumulate(gradients, model_state, batch: Batch, first, count: int):
+    """Sums of gradients and metrics over `count` microbatches, one after another."""
+    rows = batch['mask'].shape[0] // count
+    split = jax.tree.map(lambda x: x.reshape(count, rows, *x.shape[1:]), batch)
+
+    def add(carry, item):
+        model_state, total = carry
+        number, microbatch = item
+        grads, sums, model_state = gradients(model_state, microbatch, first + number * rows)
+        return (model_state, jax.tree.map(jnp.add, total, (grads, sums))), None
+
+    shapes = jax.eval_shape(lambda b: gradients(model_state, b, first)[:2],
+                            jax.tree.map(lambda x: x[0], split))
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    (model_state, (grads, sums)), _ = jax.lax.scan(
+        add, (model_state, zeros), (jnp.arange(count), split)
+    )
+    return grads, sums, model_state
+
+
+def _sum(weighted: Weighted, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """(values, weights) [B, ...], mask [B] -> (sum of values * weights, sum of weights).
+
+    Padded rows are replaced, not multiplied by zero: they may hold NaN.
+    """
+    values, weights = (x.astype(jnp.float32) for x in weighted)
+    real = (mask > 0).reshape(mask.shape + (1,) * (values.ndim - 1))
+    weights = jnp.where(real, weights, 0)
+    return jnp.sum(jnp.where(real, values, 0) * weights), jnp.sum(weights)
+
+
+def _average(ema, params, decay, step):
+    """Moving average with the bias of its start removed: min(decay, (1 + step) / (10 + step))."""
+    if ema is None:
+        return None
+    now = step.astype(jnp.float32)
+    decay = jnp.minimum(decay, (1 + now) / (10 + now))
+    return jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, params)
+
+
+def _at_least_tiny(x):
+    return jnp.maximum(x, 1e-30)

@@ -1,0 +1,26 @@
+"""Strict promotion and several virtual devices for every test; caches away from the user's."""
+
+import os
+import tempfile
+from pathlib import Path
+
+os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8 ' + os.environ.get('XLA_FLAGS', '')
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+# One cache for the session and its subprocesses: prepared data and compiled programs are reused.
+os.environ.setdefault('NNJAX_CACHE_DIR', str(Path(tempfile.gettempdir()) / f'nnjax-tests-{os.getuid()}'))
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update('jax_numpy_dtype_promotion', 'strict')
+jax.config.update('jax_numpy_rank_promotion', 'raise')
+jax.config.update('jax_compilation_cache_dir', str(Path(os.environ['NNJAX_CACHE_DIR']) / 'xla'))
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope='session')
+def root() -> Path:
+    """The checkout."""
+    return ROOT

@@ -31,6 +31,7 @@ def run(
     ema: BelowOne | None = None,
     precision: schema.Precision = 'float32',
     parallel: schema.Parallel = 'auto',
+    devices: Count | None = None,
     log_every: Duration = '2%',
     eval_every: Duration = '5%',
     save_every: Duration = '10%',
@@ -52,6 +53,7 @@ def run(
       ema: decay of an exponential moving average of the parameters, which is then evaluated
       precision: of activations and gradients in the model; parameters stay float32
       parallel: one device (jit), data parallel (pmap), sharded parameters (fsdp); auto picks
+      devices: how many of the machine's devices to use; None is all
       log_every: time between two lines of training metrics
       eval_every: time between two evaluations on the validation split
       save_every: time between two checkpoints

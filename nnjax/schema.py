@@ -198,14 +198,15 @@ def _default(target, name, parameter):
 
 def _doc_lines(doc: str) -> dict[str, str]:
     """The `name: text` entries of a docstring's Args or Attributes -> {name: text on one line}."""
-    lines, current = {}, None
+    lines, current, margin = {}, None, 0
     for line in re.split(r'^(?:Args|Attributes):\s*$', doc, flags=re.M)[-1].splitlines():
-        entry = re.match(r'  {1,4}(\w+)(?: \([^)]*\))?: (.*)', line)
-        if entry and len(line) - len(line.lstrip()) <= 4:
-            current = entry[1]
-            lines[current] = entry[2].strip()
-        elif current and line.startswith('     '):
+        indent = len(line) - len(line.lstrip())
+        entry = re.match(r'\s+(\w+)(?: \([^)]*\))?: (.*)', line)
+        if current and indent > margin:
             lines[current] += ' ' + line.strip()
+        elif entry:
+            current, margin = entry[1], indent
+            lines[current] = entry[2].strip()
         elif line.strip():
             current = None
     return lines

@@ -1,4 +1,4 @@
-"""What predictions/test.npz says of a classifier: confusion, calibration, worst mistakes."""
+"""What the predictions say of a classifier: confusion, calibration, worst mistakes."""
 
 import math
 
@@ -8,14 +8,15 @@ from nnjax.report import diagrams, pictures
 from nnjax.report.folder import Run, number
 from nnjax.report.svg import score
 
+FEW = 12  # classes up to which the matrix fits beside another card
 MOST_CELLS = 30  # classes whose confusion matrix has numbers; more become an image
 MOST_PIXELS = 1500  # classes whose matrix is an image; more are only listed
-MOST_CLASSES, MOST_MISTAKES = 40, 24
+MOST_PAIRS, MOST_CLASSES, MOST_MISTAKES = 15, 20, 24
 BINS = 15
 
 
 def answers(run: Run) -> dict | None:
-    """{'probability' [N, C], 'label' [N], 'predicted' [N], 'names' [C]} of the test split.
+    """{'probability' [N, C], 'label' [N], 'predicted' [N], 'names' [C]} of the run's predictions.
 
     Rows with an unknown label or a probability that is not finite are left out (`dropped` counts
     them); None if the run has no such predictions, for its task is no classification.
@@ -54,7 +55,9 @@ def confusion(found: dict) -> dict:
     from nnjax.ops.metrics import confusion_matrix
 
     names, classes = found['names'], len(found['names'])
-    shown = {'diagram': None, 'image': None, 'classes': classes, 'pairs': pairs(found)}
+    many = classes > FEW
+    shown = {'diagram': None, 'image': None, 'classes': classes, 'many': many}
+    shown['pairs'] = pairs(found)[: None if many else 6]
     if classes <= MOST_PIXELS:
         counts = np.asarray(confusion_matrix(found['label'], found['predicted'], classes))
         if classes <= MOST_CELLS:
@@ -72,11 +75,13 @@ def pairs(found: dict) -> list[dict]:
     codes, counts = np.unique(codes, return_counts=True)
     sizes = np.bincount(label, minlength=len(names))
     rows = []
-    for place in np.argsort(-counts, kind='stable')[: 6 if len(names) <= 12 else 15]:
+    for place in np.argsort(-counts, kind='stable')[:MOST_PAIRS]:
         true, guess = divmod(int(codes[place]), len(names))
         count = int(counts[place])
         share = f'{count / sizes[true]:.1%}'
-        rows.append({'true': names[true], 'predicted': names[guess], 'count': count, 'share': share})
+        rows.append(
+            {'true': names[true], 'predicted': names[guess], 'count': count, 'share': share}
+        )
     return rows
 
 
@@ -105,10 +110,9 @@ def calibration(found: dict) -> dict | None:
 
 
 def classes(run: Run, found: dict | None) -> dict | None:
-    """Per-class scores of the test line ('recall/3'): columns, and rows from the worst class on."""
-    test = (run.records.get('test') or [{}])[-1]
+    """Per-class scores of the final line ('recall/3'): columns, and one row a class (of many, the worst)."""
     scores: dict[str, dict[str, float]] = {}
-    for key, value in test.items():
+    for key, value in (run.final or {}).items():
         column, slash, name = key.partition('/')
         if slash and math.isfinite(number(value)):
             scores.setdefault(name, {})[column] = number(value)
@@ -124,7 +128,7 @@ def classes(run: Run, found: dict | None) -> dict | None:
             place = found['names'].index(key)
         size = '' if place is None else f'{sizes[place]:,}'
         rows.append({'name': name, 'row': row, 'size': size, 'rank': min(row.values())})
-    hidden = max(0, len(rows) - MOST_CLASSES)
+    hidden = len(rows) - MOST_CLASSES if len(rows) > MOST_CELLS else 0
     if hidden:
         rows = sorted(rows, key=lambda row: row['rank'])[:MOST_CLASSES]
     lacking = 1 - min(row['rank'] for row in rows)
@@ -145,14 +149,13 @@ def mistakes(run: Run, found: dict | None) -> list[dict]:
     if found is None or images is None or images.ndim != 4 or index is None:
         return []
     label, probability = arrays['label'], arrays['probability']
-    numbers = arrays.get('index', np.arange(len(label)))
-    rows = {int(number): row for row, number in enumerate(numbers)}
     shown = []
-    for image, number_ in list(zip(pictures.pixels(images), index))[:MOST_MISTAKES]:
-        row = rows.get(int(number_))
-        if row is None or not 0 <= label[row] < len(found['names']):
+    for image, row in list(zip(pictures.pixels(images), index.tolist()))[:MOST_MISTAKES]:
+        if not 0 <= row < len(label) or not 0 <= label[row] < len(found['names']):
             continue
         true, guess = int(label[row]), int(np.argmax(probability[row]))
+        if true == guess:  # of high loss, and yet right
+            continue
         shown.append(
             {
                 'uri': pictures.data_uri(image),
@@ -160,7 +163,7 @@ def mistakes(run: Run, found: dict | None) -> list[dict]:
                 'predicted': found['names'][guess],
                 'confidence': f'{probability[row, guess]:.3f}',
                 'of_true': f'{probability[row, true]:.3f}',
-                'index': int(number_),
+                'index': int(arrays['index'][row]) if 'index' in arrays else row,
             }
         )
     return shown

@@ -4,6 +4,7 @@ No script: over each point lies an unseen strip that shows the values there when
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -63,7 +64,9 @@ def lines(
     if log:
         parts.append(tag('text', 'log scale', x=LEFT, y=height - 3))
     parts += [_curve(*pair, across, up) for pair in zip(curves, trends, strict=True)]
-    return drawing(label, width, height, *parts, _strips(curves, all_x, unit, across, up, right, bottom))
+    return drawing(
+        label, width, height, *parts, _strips(curves, all_x, unit, across, up, right, bottom)
+    )
 
 
 def _plain(value: float) -> bool:
@@ -109,11 +112,12 @@ def _curve(curve: Curve, trend: Curve, across, up) -> Markup:
 
 
 def _strips(curves, all_x, unit, across, up, right, bottom) -> Markup:
-    chosen = all_x[:: math.ceil(len(all_x) / MOST_STRIPS)]
+    chosen = set(all_x[:: math.ceil(len(all_x) / MOST_STRIPS)])
+    chosen = sorted(chosen.union(*(c.x for c in curves if len(c.x) <= MOST_STRIPS)))
     values = {curve.name: dict(zip(curve.x, curve.y, strict=True)) for curve in curves}
-    edges = [LEFT, *(across((a + b) / 2) for a, b in zip(chosen, chosen[1:])), right]
+    edges = [LEFT, *(across((a + b) / 2) for a, b in itertools.pairwise(chosen)), right]
     strips = []
-    for x, start, end in zip(chosen, edges, edges[1:]):
+    for x, (start, end) in zip(chosen, itertools.pairwise(edges), strict=True):
         here = {name: at[x] for name, at in values.items() if x in at}
         words = ' · '.join([f'{unit} {short(x)}', *(f'{n} {short(y)}' for n, y in here.items())])
         at = across(x)
@@ -128,7 +132,7 @@ def _strips(curves, all_x, unit, across, up, right, bottom) -> Markup:
                 tag('rect', x=start, y=TOP, width=end - start, height=bottom - TOP),
                 tag('line', x1=at, x2=at, y1=TOP, y2=bottom),
                 *dots,
-                tag('text', words, x=right - 4, y=TOP + 12, class_='end'),
+                tag('text', words, x=(LEFT + right) / 2, y=bottom + BOTTOM - 3, class_='middle'),
                 class_='strip',
             )
         )
@@ -141,7 +145,7 @@ def _trend(curve: Curve) -> Curve:
     if len(points) < 3 * TREND:
         return Curve(curve.name, [], [])
     edges = [index * len(points) // TREND for index in range(TREND + 1)]
-    buckets = [points[start:end] for start, end in zip(edges, edges[1:])]
+    buckets = [points[start:end] for start, end in itertools.pairwise(edges)]
     x, y = ([math.fsum(p[axis] for p in b) / len(b) for b in buckets] for axis in (0, 1))
     return Curve(curve.name, x, y)
 

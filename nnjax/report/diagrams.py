@@ -60,7 +60,7 @@ def confusion(counts: Sequence[Sequence[int]], names: Sequence[str]) -> Markup:
         'div',
         drawing(label, width, height, *parts),
         class_='matrix',
-        style=f'max-width:{width:g}px;--least:{min(width, 20 * size + edge):g}px',
+        style=f'max-width:{width:g}px;--least:{0.72 * width:.0f}px',
     )
 
 
@@ -69,8 +69,8 @@ def reliability(
 ) -> Markup:
     """Per equal-width bin of confidence: its mean, the accuracy, the count -> <svg>.
 
-    A line marks the mean confidence, a bar the accuracy: where it lacks to the line, the rest is in
-    the hue of errors; where it goes beyond, in a paler one. Below lie the counts.
+    A line marks the mean confidence, a bar the accuracy: what is short of the line is in the hue
+    of errors, what is beyond it in a paler one. Below lie the counts.
     """
     width, height, floor, base = 460, 400, 290, 370
     right, bins, most = width - RIGHT, len(counts), max(max(counts), 1)

@@ -13,7 +13,7 @@ from nnjax.errors import UserError
 
 Record = dict[str, Any]  # one line of metrics.jsonl
 METRICS, CONFIG, ENVIRONMENT = 'metrics.jsonl', 'config.json', 'environment.json'
-PREDICTIONS = 'predictions/test.npz'
+SPLITS = ('test', 'valid')  # those that a final line may be of, the preferred one first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +25,10 @@ class Run:
       experiment: the experiment's name, the folder's where none is recorded.
       config: the nested configuration.
       records: split -> its lines of metrics.jsonl, one a step, by rising step.
+      final: the line of the finished run's chosen parameters, on the test split where there is one;
+        None while the run is not finished.
       environment: versions, device, commit, command.
-      predictions: arrays over the test split.
+      predictions: arrays over the final line's split.
       notes: one sentence for each file that could not be read.
     """
 
@@ -34,6 +36,7 @@ class Run:
     experiment: str
     config: dict[str, Any]
     records: dict[str, list[Record]]
+    final: Record | None
     environment: dict[str, Any]
     predictions: dict[str, np.ndarray]
     notes: tuple[str, ...]
@@ -47,13 +50,15 @@ def read(folder: Path) -> Run:
     saved = _object(folder / CONFIG, notes)
     config = saved.get('config')
     name = folder.resolve().name
+    records, final = _records(folder / METRICS)
     return Run(
         name=name,
         experiment=str(saved.get('experiment') or name),
         config=config if isinstance(config, dict) else {},
-        records=_records(folder / METRICS),
+        records=records,
+        final=final,
         environment=_object(folder / ENVIRONMENT, notes),
-        predictions=_arrays(folder / PREDICTIONS, notes),
+        predictions=_arrays(folder / 'predictions', notes),
         notes=tuple(notes),
     )
 
@@ -66,17 +71,25 @@ def number(value: Any) -> float:
         return math.nan
 
 
-def _records(path: Path) -> dict[str, list[Record]]:
-    """Lines by split and step. A step logged twice (a resumed run) counts as it was last logged."""
-    if not path.is_file():
-        return {}
+def _records(path: Path) -> tuple[dict[str, list[Record]], Record | None]:
+    """Lines by split and step, and the final one.
+
+    A step logged twice (by a resumed run) counts as it was last logged.
+    """
     found: dict[str, dict[float, Record]] = {}
+    final = None
+    if not path.is_file():
+        return {}, None
     for line in path.read_text(encoding='utf-8', errors='replace').splitlines():
         record = _line(line)
-        if record is not None:
+        if record is None:
+            continue
+        if record.get('finished') or record['split'] == 'test':
+            final = record
+        else:
             step = number(record.get('step'))
             found.setdefault(str(record['split']), {})[step if math.isfinite(step) else -1] = record
-    return {split: [lines[step] for step in sorted(lines)] for split, lines in found.items()}
+    return {split: [lines[step] for step in sorted(lines)] for split, lines in found.items()}, final
 
 
 def _line(line: str) -> Record | None:
@@ -104,12 +117,13 @@ def _object(path: Path, notes: list[str]) -> dict[str, Any]:
     return {}
 
 
-def _arrays(path: Path, notes: list[str]) -> dict[str, np.ndarray]:
-    if not path.is_file():
+def _arrays(folder: Path, notes: list[str]) -> dict[str, np.ndarray]:
+    path = next((folder / f'{s}.npz' for s in SPLITS if (folder / f'{s}.npz').is_file()), None)
+    if path is None:
         return {}
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
-        notes.append(f'{PREDICTIONS} could not be read.')
+        notes.append(f'predictions/{path.name} could not be read.')
         return {}

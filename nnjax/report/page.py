@@ -35,13 +35,16 @@ def contents(run: folder.Run) -> dict[str, Any]:
     found = answers.answers(run)
     notes = list(run.notes)
     if found and found['dropped']:
-        notes.append(f'{found["dropped"]:,} predictions with no finite value or label are left out.')
+        notes.append(
+            f'{found["dropped"]:,} predictions with no finite value or label are left out.'
+        )
     return {
         'title': run.experiment,
         'name': run.name,
         'about': about(run),
-        'finished': bool(run.records.get('test')),
-        'begun': bool(run.records),
+        'finished': bool(run.final),
+        'begun': bool(run.records or run.final),
+        'split': str(run.final['split']) if run.final else 'test',
         'progress': scores.progress(run),
         'headline': scores.headline(run, answers.interval(found)),
         'notes': notes,
@@ -99,5 +102,8 @@ def reproduce(environment: dict[str, Any]) -> str:
     if not command:
         return ''
     named = [value for name, value in environment.items() if 'commit' in name.lower()]
-    commit = re.match(r'[0-9a-f]{7,40}\b', str(named[0])) if named else None
-    return (f'git checkout {commit[0]}\n' if commit else '') + words(command)
+    commit = re.match(r'([0-9a-f]{7,40})\b(\+?)', str(named[0])) if named else None
+    if not commit:
+        return words(command)
+    dirty = '  # and changes that were not committed' if commit[2] else ''
+    return f'git checkout {commit[1]}{dirty}\n{words(command)}'

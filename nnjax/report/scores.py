@@ -8,14 +8,16 @@ from nnjax.report.charts import Curve
 from nnjax.report.folder import Record, Run, number
 from nnjax.report.svg import score, short
 
-CLOCK = ('split', 'step', 'epoch', 'seconds')  # when, not how well
+CLOCK = ('split', 'step', 'epoch', 'seconds', 'best_step', 'finished')  # when, not how well
 METERS = {
     'lr': 'learning rate',
     'grad_norm': 'gradient norm',
     'step_milliseconds': 'step time, ms',
 }
 LOG_SPREAD = {'lr': math.inf, 'grad_norm': 30, 'step_milliseconds': 8}  # see charts.lines
-LOWER_IS_BETTER = re.compile(r'loss|error|nll|perplexity|brier|ece|mae|mse|wer|cer|entropy')
+LOWER_IS_BETTER = re.compile(
+    r'(^|_)(loss|error|nll|perplexity|brier|ece|mae|mse|rmse|wer|cer|entropy)($|_)'
+)
 MOST_CHARTS = 14
 
 
@@ -26,13 +28,17 @@ def metric_names(run: Run) -> list[str]:
     """
     names = {
         name: None
-        for split in ('train', 'valid', 'test')
-        for record in run.records.get(split, ())
+        for record in _lines(run)
         for name, value in record.items()
         if name not in CLOCK and name not in METERS and '/' not in name and _numeric(value)
     }
     first = [name for name in ('loss', 'accuracy') if name in names]
     return first + [name for name in names if name not in first]
+
+
+def _lines(run: Run) -> list[Record]:
+    splits = [*run.records.get('train', ()), *run.records.get('valid', ())]
+    return [*splits, run.final] if run.final else splits
 
 
 def _numeric(value: object) -> bool:
@@ -104,53 +110,55 @@ def _chart(name: str, found: dict[str, Curve], large: bool, unit: str) -> dict:
 
 def table(run: Run) -> dict:
     """Scores of all splits: columns, and one row a metric, '' where a split was not scored."""
-    unit = time_unit(run)
-    rows, columns = [], {'train': 'train, last', 'valid': 'valid, last', 'best': 'valid, best'}
+    unit, final, rows = time_unit(run), run.final or {}, []
+    columns = {'train': 'train, last', 'valid': 'valid, last', 'best': 'valid, best'}
+    columns['final'] = str(final.get('split', ''))
     for name in metric_names(run):
         train, valid = (curve(run, split, name, unit) for split in ('train', 'valid'))
         row = best(valid)
         cells = {
             'train': score(train.y[-1]) if train.y else '',
             'valid': score(valid.y[-1]) if valid.y else '',
-            'best': f'{score(valid.y[row])} ({unit} {short(valid.x[row])})' if row is not None else '',
-            'test': score(number(_test(run)[name])) if name in _test(run) else '',
+            'best': score(valid.y[row]) if row is not None else '',
+            'final': score(number(final[name])) if name in final else '',
         }
-        rows.append({'name': name, 'cells': cells})
-    columns = {**columns, 'test': 'test'}
+        at = f'{unit} {short(valid.x[row])}' if row is not None else ''
+        rows.append({'name': name, 'cells': cells, 'at': at})
     used = [key for key in columns if any(row['cells'][key] for row in rows)]
-    return {'columns': {key: columns[key] for key in used}, 'rows': rows}
-
-
-def _test(run: Run) -> Record:
-    records = run.records.get('test')
-    return records[-1] if records else {}
+    step = number(final.get('best_step'))
+    note = f'The {columns["final"]} scores are of the parameters after step {short(step)}.'
+    return {
+        'columns': {key: columns[key] for key in used},
+        'rows': rows,
+        'note': note if math.isfinite(step) else '',
+    }
 
 
 def headline(run: Run, interval: str) -> list[dict]:
     """The few numbers on top, as {label, value, detail, main}; `interval` details the accuracy."""
-    test, names, unit = _test(run), metric_names(run), time_unit(run)
+    final, names, unit = run.final or {}, metric_names(run), time_unit(run)
     tiles = []
-    scored = [name for name in names if name in test]
+    scored = [name for name in names if name in final]
     scored.sort(key=lambda name: (name != 'accuracy', name != 'macro_f1', name != 'loss'))
     for name in scored[:3]:
         detail = interval if name == 'accuracy' else ''
-        tiles.append(_tile('test ' + name, score(number(test[name])), detail))
+        tiles.append(_tile(f'{final["split"]} {name}', score(number(final[name])), detail))
     lead = 'accuracy' if 'accuracy' in names else (names or ['loss'])[0]
     valid = curve(run, 'valid', lead, unit)
     row = best(valid)
-    if row is not None:
+    if row is not None and final.get('split') != 'valid':
         detail = f'best, at {unit} {short(valid.x[row])}'
         tiles.append(_tile(f'valid {lead}', score(valid.y[row]), detail))
     train = curve(run, 'train', lead, unit)
     if not tiles and train.y:
         tiles.append(_tile(f'train {lead}', score(train.y[-1]), 'so far'))
-    seconds = [number(r.get('seconds')) for lines in run.records.values() for r in lines]
+    seconds = [number(record.get('seconds')) for record in _lines(run)]
     seconds = [value for value in seconds if math.isfinite(value)]
     if seconds:
         pace = sorted(y for y in curve(run, 'train', 'step_milliseconds', 'step').y if y > 0)
         detail = f'{short(pace[len(pace) // 2], 3)} ms a step' if pace else ''
         tiles.append(_tile('time', duration(max(seconds)), detail))
-    for home in (test, run.environment, run.config):
+    for home in (final, run.environment, run.config):
         count = number(str(home.get('parameters', '')).replace(',', ''))
         if math.isfinite(count):
             tiles.append(_tile('parameters', short(count), ''))
@@ -175,37 +183,50 @@ def duration(seconds: float) -> str:
 
 def progress(run: Run) -> str:
     """'25 epochs · 1,400 steps', as far as the run came."""
-    records = [record for lines in run.records.values() for record in lines]
     words = []
     for name in ('epoch', 'step'):
-        values = [v for v in (number(r.get(name)) for r in records) if math.isfinite(v)]
+        values = [
+            v for v in (number(record.get(name)) for record in _lines(run)) if math.isfinite(v)
+        ]
         if values:
             words.append(f'{short(max(values))} {name}' + ('' if max(values) == 1 else 's'))
     return ' · '.join(words)
 
 
 def findings(run: Run) -> list[str]:
-    """What the curves show, in sentences: values not finite, overfitting, the gap, more to gain."""
-    unit, said = time_unit(run), []
-    for split in ('train', 'valid'):
-        loss = curve(run, split, 'loss', unit)
-        bad = [x for x, y in zip(loss.x, loss.y, strict=True) if not math.isfinite(y)]
-        if bad:
-            said.append(f'The {split} loss is not finite at {unit} {short(bad[0])}.')
-    loss = curve(run, 'valid', 'loss', unit)
+    """What the curves show, in sentences: values not finite, overfitting, the train-valid gap."""
+    unit = time_unit(run)
+    losses = {split: curve(run, split, 'loss', unit) for split in ('train', 'valid')}
+    ends = [curve(run, split, 'accuracy', unit).y[-1:] for split in ('train', 'valid')]
+    said = [_not_finite(split, loss, unit) for split, loss in losses.items()]
+    said += [_overfitting(losses['valid'], unit), _gap(*ends)]
+    return [sentence for sentence in said if sentence]
+
+
+def _not_finite(split: str, loss: Curve, unit: str) -> str:
+    bad = [x for x, y in zip(loss.x, loss.y, strict=True) if not math.isfinite(y)]
+    return f'The {split} loss is not finite at {unit} {short(bad[0])}.' if bad else ''
+
+
+def _overfitting(loss: Curve, unit: str) -> str:
     row = best(loss)
-    if row is not None and len(loss.y) > 3 and math.isfinite(loss.y[-1]):
-        least, last = loss.y[row], loss.y[-1]
-        if row == len(loss.y) - 1:
-            said.append('The validation loss was still at its lowest at the end of training.')
-        elif least > 0 and last > 1.05 * least:
-            rise = f'{last / least - 1:.0%} higher' if last < 3 * least else f'{last / least:.1f} x that'
-            said.append(
-                f'The validation loss was lowest ({score(least)}) at {unit} {short(loss.x[row])} '
-                f'and is {rise} at the end: the network overfits from there on.'
-            )
-    train, valid = (curve(run, split, 'accuracy', unit) for split in ('train', 'valid'))
-    if train.y and valid.y and abs(gap := train.y[-1] - valid.y[-1]) >= 0.0005:
-        side = 'above' if gap >= 0 else 'below'
-        said.append(f'Train accuracy ends {abs(gap) * 100:.1f} points {side} validation accuracy.')
-    return said
+    if row is None or len(loss.y) < 4 or not math.isfinite(loss.y[-1]):
+        return ''
+    least, last = loss.y[row], loss.y[-1]
+    if row == len(loss.y) - 1:
+        return 'The validation loss was still at its lowest at the end of training.'
+    if least <= 0 or last <= 1.05 * least:
+        return ''
+    rise = last / least
+    said = f'{rise - 1:.0%} higher' if rise < 3 else f'{rise:.1f} times that'
+    return (
+        f'The validation loss was lowest ({score(least)}) at {unit} {short(loss.x[row])} and is '
+        f'{said} at the end: the network overfits from there on.'
+    )
+
+
+def _gap(train: list[float], valid: list[float]) -> str:
+    if not train or not valid or not abs(train[0] - valid[0]) >= 0.0005:
+        return ''
+    points, side = abs(train[0] - valid[0]) * 100, 'above' if train > valid else 'below'
+    return f'Train accuracy ends {points:.1f} points {side} validation accuracy.'

@@ -25,7 +25,7 @@ class Evaluator:
         if bytes_all <= RESIDENT_BYTES:
             kept = list(self._batches())
             self._batches = lambda: kept
-        self._sums = runner.empty_evaluation(made)
+        self._sums = runner.empty(made.eval_sums)
 
     def __call__(self, state: State) -> dict[str, float]:
         """The state's averages of the loss and the task's metrics over the split."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import functools
 import importlib
 import signal
 import threading
@@ -112,14 +111,15 @@ class _Run:
         self._window_step = 0
         self._data = feed.resident(made)
         self._valid = made.dataset.valid and evaluate.Evaluator(made, made.dataset.valid)
-        carry, best = jax.jit(functools.partial(runner.start, made))()
+        carry, best = runner.start(made)
+        self._empty = carry.sums
         self.carry, self.best = made.placement.place(carry), jax.device_get(best)
         self.step, self.records = 0, []
         self._checkpoints = None
         if folder:
             self._open(folder, experiment)
         self._stream = None if made.resident else feed.stream(made, self.step)
-        self._chunked = runner.chunked(made, feed.rows(made))
+        self._chunked = runner.chunked(made)
         self._progress = Progress(made.total, self.step, quiet)
 
         every = lambda text: max(1, made.steps(text))  # noqa: E731
@@ -189,7 +189,7 @@ class _Run:
         averages['step_milliseconds'] = round(1000 * (now - self._window_began) / count, 4)
         self._record('train', averages)
         self._window_step, self._window_began = self.step, now
-        empty = self.made.placement.place(runner.empty(self.made))
+        empty = self.made.placement.place(self._empty)
         self.carry = dataclasses.replace(self.carry, sums=empty)
 
     def evaluate(self) -> None:

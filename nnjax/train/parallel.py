@@ -86,9 +86,12 @@ class Placement:
         return array.reshape(*shape[:axis], self.devices, -1, *shape[axis + 1 :])
 
 
-def placement(mode: str) -> Placement:
-    """'auto', 'jit', 'pmap' or 'fsdp' -> a Placement over this machine's devices."""
+def placement(mode: str, count: int | None = None) -> Placement:
+    """'auto', 'jit', 'pmap' or 'fsdp' -> a Placement over the first `count` devices, or all."""
     devices = jax.local_devices()
+    if count is not None and count > len(devices):
+        raise UserError(f'devices={count}: this machine has {len(devices)}')
+    devices = devices[:count]
     if mode == 'auto':
         mode = 'pmap' if len(devices) > 1 else 'jit'
     if mode == 'jit':

@@ -79,20 +79,14 @@ def gather(data, batch):
     return {**rows, 'mask': batch['mask']}
 
 
-def chunked(made: Setup, rows: int) -> bool:
+def chunked(made: Setup) -> bool:
     """Whether many steps in one program win here: not with a stock convolution on a CPU.
 
     XLA:CPU runs a convolution inside a loop as a naive one, 12 to 30 times slower; everything else
     gains from saved dispatches. A rule, not a measurement, so that a resumed run plans the same.
     """
-    if not made.resident:
-        return False
-    if jax.default_backend() != 'cpu':
-        return True
-    jaxpr = jax.make_jaxpr(functools.partial(step.train_step, made.program))(
-        jax.eval_shape(made.initial_state), made.batch_shapes(rows), made.hyperparameters
-    )
-    return 'conv_general_dilated' not in str(jaxpr)
+    stock = 'conv_general_dilated' in made.jaxpr
+    return made.resident and not (stock and jax.default_backend() == 'cpu')
 
 
 def start(made: Setup) -> tuple[Carry, dict]:
@@ -100,42 +94,33 @@ def start(made: Setup) -> tuple[Carry, dict]:
 
     Traceable, so that its shapes are also the template of a checkpoint.
     """
-    state = made.initial_state()
-    carry = Carry(state, empty(made), jnp.int32(-1))
+    init = compiled(made.program, made.placement, 'init')
+    batch = {n: np.zeros(s.shape, s.dtype) for n, s in made.batch_shapes(1).items()}
+    state = init(np.uint32(made.config.seed), batch, made.hyperparameters)
+    carry = Carry(state, empty(made.train_sums), np.int32(-1))
     if not made.dataset.valid:
         return carry, {}
-    sign = 1 if schema.best(made.config.best)[0] == 'min' else -1
-    return carry, {'step': jnp.int32(0), 'value': jnp.float32(sign * jnp.inf),
+    worst = np.inf if schema.best(made.config.best)[0] == 'min' else -np.inf
+    return carry, {'step': np.int32(0), 'value': np.float32(worst),
                    'params': state.best_params, 'model_state': state.model_state}
 
 
-def empty(made: Setup) -> step.Sums:
-    """An empty log window."""
-    return _zeros(lambda *args: step.train_step(made.program, *args)[1], made)
-
-
-def empty_evaluation(made: Setup) -> step.Sums:
-    """The sums of an evaluation that has seen nothing."""
-    return _zeros(functools.partial(step.eval_step, made.program), made)
-
-
-def _zeros(function: Callable, made: Setup) -> step.Sums:
-    rows = made.config.accumulate  # the fewest that a step takes; sums do not depend on it
-    shapes = jax.eval_shape(function, jax.eval_shape(made.initial_state), made.batch_shapes(rows),
-                            made.hyperparameters)
-    return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+def empty(sums: step.Sums) -> step.Sums:
+    """Shapes of sums -> the sums of a window that has seen nothing."""
+    return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), sums)
 
 
 @functools.lru_cache(maxsize=32)
 def compiled(program: step.Program, placement: Placement, kind: str) -> Callable:
-    """The compiled 'one', 'many', 'evaluate' or 'predict' of a program, one for equal programs."""
+    """The compiled 'init', 'one', 'many', 'evaluate' or 'predict', one for equal programs."""
     if kind == 'one':
         return placement.compile(one(program))
     if kind == 'many':
         return placement.compile(many(program), split_axis=1)
     if kind == 'evaluate':
         return placement.compile(evaluate(program), donate=False)
-    return jax.jit(functools.partial(step.predict_step, program))
+    plain = {'init': step.init, 'predict': step.predict_step}[kind]
+    return jax.jit(functools.partial(plain, program))
 
 
 def evaluate(program: step.Program) -> Callable:

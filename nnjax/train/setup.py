@@ -16,6 +16,7 @@ from nnjax.data.source import Dataset, Slice
 from nnjax.errors import UserError
 from nnjax.train import parallel, step
 from nnjax.train.parallel import Placement
+from nnjax.train.state import State
 
 RESIDENT_BYTES = 1 << 30  # training data up to this size stays on the device
 
@@ -35,6 +36,8 @@ class Setup:
       example: {field: (shape, dtype)} of a prepared example.
       resident: whether the training split stays on the device.
       placement: devices and how they share the work.
+      state, train_sums, eval_sums: shapes of the state and of what the two steps sum up.
+      jaxpr: the text of the train step, for rules on what it contains.
     """
 
     config: ConfigDict
@@ -47,16 +50,15 @@ class Setup:
     example: dict[str, tuple[tuple[int, ...], np.dtype]]
     resident: bool
     placement: Placement
+    state: State = None
+    train_sums: step.Sums = None
+    eval_sums: step.Sums = None
+    jaxpr: str = ''
 
     def batch_shapes(self, rows: int) -> dict[str, jax.ShapeDtypeStruct]:
         """The shapes of a batch of `rows` prepared examples."""
         shapes = {n: jax.ShapeDtypeStruct((rows, *s), d) for n, (s, d) in self.example.items()}
         return {**shapes, 'mask': jax.ShapeDtypeStruct((rows,), np.float32)}
-
-    def initial_state(self):
-        """A function without arguments, to be jitted or traced for its shapes."""
-        batch = {n: np.zeros(s.shape, s.dtype) for n, s in self.batch_shapes(1).items()}
-        return step.init(self.program, np.uint32(self.config.seed), batch, self.hyperparameters)
 
 
 def setup(config: ConfigDict) -> Setup:
@@ -103,21 +105,24 @@ def setup(config: ConfigDict) -> Setup:
         prepare=apply,
         example={n: (a.shape[1:], a.dtype) for n, a in probe.items()},
         resident=_bytes(probe) * len(dataset.train) <= RESIDENT_BYTES,
-        placement=parallel.placement(config.parallel),
+        placement=parallel.placement(config.parallel, config.devices),
     )
-    _trace(made)
+    made = _trace(made)
+    _check_outputs(made)
     return made
 
 
-def _trace(made: Setup) -> None:
-    """Runs the step on shapes alone, so that what does not fit is said in one line."""
-    direction, metric = configs.schema.best(made.config.best)
+def _trace(made: Setup) -> Setup:
+    """Runs both steps on shapes alone, so that what does not fit is said in one line."""
+    batch, values = made.batch_shapes(made.config.batch), made.hyperparameters
+    init, train, evaluate = (
+        functools.partial(f, made.program) for f in (step.init, step.train_step, step.eval_step)
+    )
     try:
-        state = jax.eval_shape(made.initial_state)
-        batch = made.batch_shapes(made.config.batch)
-        evaluated = jax.eval_shape(
-            functools.partial(step.eval_step, made.program), state, batch, made.hyperparameters
-        )
+        seed = np.uint32(made.config.seed)
+        state = jax.eval_shape(init, seed, made.batch_shapes(1), values)
+        jaxpr, (_, train_sums) = jax.make_jaxpr(train, return_shape=True)(state, batch, values)
+        eval_sums = jax.eval_shape(evaluate, state, batch, values)
     except UserError:
         raise
     except KeyError as error:
@@ -126,21 +131,22 @@ def _trace(made: Setup) -> None:
     except (TypeError, ValueError) as error:
         first = (str(error).splitlines() or ['?'])[0]
         raise UserError(f'{made.config.model.fn} does not fit the data '
-                        f'{_shapes(made.example)}: {first}') from error
-    if metric not in evaluated:
+                        f'({_shapes(made.example)}): {first}') from error
+    return dataclasses.replace(
+        made, state=state, train_sums=train_sums, eval_sums=eval_sums, jaxpr=str(jaxpr)
+    )
+
+
+def _check_outputs(made: Setup) -> None:
+    """The metric that marks the best exists, and the model has an output for every class."""
+    _, metric = configs.schema.best(made.config.best)
+    if metric not in made.eval_sums:
         raise UserError(f'best={made.config.best!r}: the task has no metric {metric!r} '
-                        f'(it has: {", ".join(sorted(evaluated))})')
-    labels, outputs = made.dataset.labels, _outputs(made)
-    if labels and outputs and outputs[-1] != len(labels) and 'classes' in made.config.model:
-        raise UserError(f'the data has {len(labels)} classes, the model gives {outputs[-1]} '
-                        f'outputs: set --config.model.classes={len(labels)}')
-
-
-def _outputs(made: Setup) -> tuple[int, ...]:
-    state, batch = jax.eval_shape(made.initial_state), made.batch_shapes(1)
-    inputs = made.program.task(made.hyperparameters['task']).inputs(batch)
-    out = jax.eval_shape(lambda s, i: step.apply(made.program, s)(*i), state, inputs)
-    return getattr(out, 'shape', ())
+                        f'(it has: {", ".join(sorted(made.eval_sums))})')
+    labels, classes = made.dataset.labels, made.config.model.get('classes')
+    if labels and classes is not None and classes != len(labels):
+        raise UserError(f'the data has {len(labels)} classes, the model {classes}: '
+                        f'set --config.model.classes={len(labels)}')
 
 
 def _shapes(example) -> str:

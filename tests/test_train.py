@@ -1,0 +1,298 @@
+"""The loop's promises: one compilation, exact resume, the same run however it is split."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+import nnjax
+from nnjax import models, tasks
+from nnjax.config import base, bind
+from nnjax.data import sources
+from nnjax.errors import Diverged, Interrupted, UserError
+from nnjax.train import optim
+
+
+def config(**fields):
+    """A small run on digits with everything that could go wrong switched on."""
+    c = base()
+    c.total = '24 steps'
+    c.batch = 32
+    c.data = bind(sources.Tfds, name='digits')
+    c.prepare = 'scale(16)'
+    c.augment = 'noise(0.1)'
+    c.model = bind(models.MLP, hidden=(16,), dropout=0.2)
+    c.task = bind(tasks.classification, smoothing=0.1)
+    c.optim = bind(optim.make, name='adamw', lr=0.01, decay='cosine', warmup='4 steps',
+                   weight_decay=0.01)
+    c.log_every = '4 steps'
+    c.eval_every = '6 steps'
+    c.save_every = '4 steps'
+    c.keep = 10
+    c.parallel = 'jit'
+    for path, value in fields.items():
+        node = c
+        *parents, last = path.split('__')
+        for parent in parents:
+            node = node[parent]
+        with node.ignore_type():
+            node[last] = value
+    return c
+
+
+def difference(a, b) -> float:
+    """The largest difference of two trees' leaves."""
+    leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return max(float(np.max(np.abs(np.asarray(x, float) - np.asarray(y, float)))) for x, y in leaves)
+
+
+def same(a, b) -> bool:
+    """Whether two trees are bitwise equal."""
+    leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(np.asarray(x), np.asarray(y)) for x, y in leaves)
+
+
+def timeless(records):
+    return [{n: v for n, v in r.items() if n not in ('seconds', 'step_milliseconds')} for r in records]
+
+
+class Compilations:
+    """Counts what XLA compiles."""
+
+    def __init__(self):
+        self.count = 0
+        jax.monitoring.register_event_duration_secs_listener(self._note)
+
+    def _note(self, event, seconds, **_):
+        self.count += event == '/jax/core/compile/backend_compile_duration'
+
+
+compilations = Compilations()
+
+
+def test_eight_settings_of_every_number_compile_once():
+    nnjax.train(config())
+    before = compilations.count
+    for number in range(8):
+        nnjax.train(config(
+            optim__lr=0.001 * (number + 1), optim__weight_decay=0.01 * number,
+            task__smoothing=0.05 * number, optim__warmup=f'{number} steps',
+            total=f'{20 + number} steps', seed=number))
+    assert compilations.count == before
+
+
+def test_settings_do_change_the_run():
+    first = nnjax.train(config())
+    for field, value in {'optim__lr': 0.02, 'optim__weight_decay': 0.5, 'task__smoothing': 0.3,
+                         'optim__warmup': '9 steps', 'seed': 1}.items():
+        assert difference(first.state.params, nnjax.train(config(**{field: value})).state.params) > 1e-5
+
+
+@pytest.mark.parametrize('parallel, devices', [('pmap', 2), ('pmap', 8), ('fsdp', 2), ('fsdp', 8)])
+@pytest.mark.parametrize('batch', [32, 30])
+def test_devices_do_not_change_the_run(parallel, devices, batch):
+    one = nnjax.train(config(batch=batch))
+    many = nnjax.train(config(batch=batch, parallel=parallel, devices=devices))
+    assert difference(one.state.params, many.state.params) < 2e-6
+    for a, b in zip(one.records, many.records, strict=True):
+        assert a['loss'] == pytest.approx(b['loss'], rel=1e-5)
+        assert a['accuracy'] == b['accuracy']
+
+
+def test_fsdp_shards_parameters_and_optimizer_state():
+    state = nnjax.train(config(parallel='fsdp', devices=8)).state
+    kernel = state.params['Dense_0']['kernel']
+    assert kernel.sharding.shard_shape(kernel.shape) == (64 // 8, 16)
+    sharded = [x for x in jax.tree.leaves(state.opt_state) if not x.sharding.is_fully_replicated]
+    assert len(sharded) >= 2  # Adam's two moments of the kernel
+
+
+def test_accumulation_equals_the_large_batch():
+    whole = nnjax.train(config(batch=64))
+    parts = nnjax.train(config(batch=64, accumulate=4))
+    both = nnjax.train(config(batch=64, accumulate=4, parallel='pmap', devices=2))
+    assert difference(whole.state.params, parts.state.params) < 2e-6
+    assert difference(whole.state.params, both.state.params) < 2e-6
+
+
+def test_chunks_and_single_steps_give_the_same_numbers(monkeypatch):
+    from nnjax.train import runner, setup
+
+    chunked = nnjax.train(config())
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, 'chunked', lambda made: False)
+        stepped = nnjax.train(config())
+    with monkeypatch.context() as patch:
+        patch.setattr(setup, 'RESIDENT_BYTES', 0)
+        streamed = nnjax.train(config())
+    assert difference(chunked.state.params, stepped.state.params) < 1e-6
+    assert difference(chunked.state.params, streamed.state.params) < 1e-6
+
+
+def test_resume_is_bitwise(tmp_path):
+    whole = nnjax.train(config(), tmp_path / 'a')
+    shutil.copytree(tmp_path / 'a', tmp_path / 'b')
+    for step in (12, 16, 20, 24):
+        shutil.rmtree(tmp_path / 'b' / 'checkpoints' / str(step))
+    resumed = nnjax.train(config(), tmp_path / 'b')
+    assert same(whole.state, resumed.state)
+    assert timeless(whole.records) == timeless(resumed.records)
+    assert len(whole.records) == 6 + 4 + 1
+
+
+def test_a_signal_checkpoints_and_the_same_command_goes_on(tmp_path, monkeypatch):
+    from nnjax.train import loop
+
+    whole = nnjax.train(config(), tmp_path / 'a')
+    evaluate = loop._Run.evaluate
+
+    def and_then_a_signal(run):
+        evaluate(run)
+        if run.step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Run, 'evaluate', and_then_a_signal)
+        with pytest.raises(Interrupted, match='step 6'):
+            nnjax.train(config(), tmp_path / 'b')
+    resumed = nnjax.train(config(), tmp_path / 'b')
+    assert same(whole.state, resumed.state)
+    assert timeless(whole.records) == timeless(resumed.records)
+
+
+def test_a_finished_run_says_so_and_changes_nothing(tmp_path):
+    first = nnjax.train(config(), tmp_path)
+    before = (tmp_path / 'metrics.jsonl').read_bytes()
+    again = nnjax.train(config(), tmp_path)
+    assert again.metrics == pytest.approx(first.metrics)
+    assert (tmp_path / 'metrics.jsonl').read_bytes() == before
+
+
+def test_resume_on_other_devices(tmp_path):
+    whole = nnjax.train(config(), tmp_path / 'a')
+    for mode, devices in (('pmap', 8), ('fsdp', 4)):
+        folder = tmp_path / mode
+        shutil.copytree(tmp_path / 'a', folder)
+        for step in (16, 20, 24):
+            shutil.rmtree(folder / 'checkpoints' / str(step))
+        there = nnjax.train(config(parallel=mode, devices=devices), folder, force=True)
+        assert difference(whole.state.params, there.state.params) < 2e-6
+
+
+def test_a_changed_config_is_named_and_refused(tmp_path):
+    nnjax.train(config(), tmp_path)
+    with pytest.raises(UserError, match=r'optim\.lr: 0\.01 -> 0\.5'):
+        nnjax.train(config(optim__lr=0.5), tmp_path)
+
+
+def test_another_structure_is_named(tmp_path):
+    nnjax.train(config(), tmp_path)
+    (tmp_path / 'metrics.jsonl').unlink()
+    with pytest.raises(UserError, match='Dense_0'):
+        nnjax.train(config(model__hidden=(8,)), tmp_path, force=True)
+
+
+def test_divergence_names_the_step(tmp_path):
+    c = config(optim__name='sgd', optim__lr=1e30, optim__weight_decay=0.0, augment='')
+    with pytest.raises(Diverged, match=r'not finite at step [1-4] '):
+        nnjax.train(c, tmp_path)
+
+
+def test_patience_stops_and_the_best_parameters_are_scored(tmp_path):
+    c = config(total='4000 steps', optim__lr=0.0, optim__warmup='0 steps', augment='',
+               model__dropout=0.0, patience='12 steps')
+    result = nnjax.train(c, tmp_path)
+    assert result.state.step == 18  # best at 6, nothing better for 12 steps
+    assert result.records[-1]['best_step'] == 6
+
+
+def test_the_best_checkpoint_is_what_is_tested(tmp_path):
+    c = config(best='max accuracy', total='60 steps')
+    result = nnjax.train(c, tmp_path)
+    valid = {r['step']: r['accuracy'] for r in result.records if r['split'] == 'valid'}
+    assert valid[result.records[-1]['best_step']] == max(valid.values())
+
+
+def test_moving_average_is_evaluated_instead_of_the_parameters():
+    result = nnjax.train(config(ema=0.9))
+    assert difference(result.state.ema, result.state.params) > 1e-4
+    assert same(result.state.best_params, result.state.ema)
+
+
+def test_bfloat16_learns_and_keeps_float32_parameters():
+    result = nnjax.train(config(precision='bfloat16', total='200 steps'))
+    assert {x.dtype for x in jax.tree.leaves(result.state.params)} == {np.dtype('float32')}
+    assert result.metrics['accuracy'] > 0.9
+
+
+def test_test_accuracy_is_exact_over_the_padded_last_batch(tmp_path):
+    result = nnjax.train(config(eval_batch=77), tmp_path)  # 360 = 4 * 77 + 52
+    saved = np.load(tmp_path / 'predictions' / 'test.npz')
+    accuracy = np.mean(saved['probability'].argmax(1) == saved['label'])
+    assert len(saved['label']) == 360
+    assert result.metrics['accuracy'] == pytest.approx(accuracy, abs=1e-6)
+    assert np.array_equal(saved['index'], np.arange(360))
+
+
+def test_metrics_file_has_one_json_object_a_line(tmp_path):
+    result = nnjax.train(config(), tmp_path)
+    lines = [json.loads(line) for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()]
+    assert lines == result.records
+    train = [r for r in lines if r['split'] == 'train']
+    assert [r['step'] for r in train] == [4, 8, 12, 16, 20, 24]
+    assert {'loss', 'accuracy', 'lr', 'grad_norm', 'step_milliseconds'} <= set(train[0])
+
+
+KILLED = '''
+import os, sys, jax
+from tests.test_train import config
+import nnjax
+for attempt in range(60):
+    child = os.fork()  # JAX has no threads yet
+    if child == 0:
+        nnjax.train(config(total='3000 steps', save_every='20 steps', eval_every='500 steps'),
+                    sys.argv[1])
+        os._exit(7)
+    print(child, flush=True)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7:
+        break
+'''
+
+
+@pytest.mark.slow
+def test_twenty_kills_lose_nothing(tmp_path, root):
+    """SIGKILL at random moments: the folder survives and the end is the uninterrupted run's."""
+    c = config(total='3000 steps', save_every='20 steps', eval_every='500 steps')
+    whole = nnjax.train(c, tmp_path / 'a')
+    environment = {**os.environ, 'PYTHONPATH': str(root)}
+    process = subprocess.Popen([sys.executable, '-c', KILLED, str(tmp_path / 'b')],
+                               stdout=subprocess.PIPE, text=True, env=environment, cwd=root)
+    rng, kills, latest = random.Random(0), 0, 0
+    for line in process.stdout:
+        if kills == 20:
+            continue
+        checkpoints = tmp_path / 'b' / 'checkpoints'
+        deadline = time.monotonic() + 60
+        aim = latest + rng.randrange(20, 120)  # a random way past the last checkpoint, then at once
+        while time.monotonic() < deadline:
+            done = [int(p.name) for p in checkpoints.glob('*') if p.name.isdigit()]
+            if max(done, default=0) >= min(aim, 2900):
+                break
+            time.sleep(0.002)
+        time.sleep(rng.random() * 0.05)
+        os.kill(int(line), signal.SIGKILL)
+        now = max([int(p.name) for p in checkpoints.glob('*') if p.name.isdigit()], default=0)
+        assert now >= latest
+        latest, kills = now, kills + 1
+    assert process.wait() == 0 and kills == 20
+    resumed = nnjax.train(c, tmp_path / 'b')
+    assert resumed.metrics == pytest.approx(whole.metrics, abs=0)
+    assert timeless(resumed.records) == timeless(json.loads(json.dumps(whole.records)))

@@ -3,7 +3,7 @@
 from nnjax import models, tasks
 from nnjax.config import base, bind
 from nnjax.data import sources
-from nnjax.train import optim
+from nnjax.training import optim
 
 
 def get_config(arg=''):

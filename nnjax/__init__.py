@@ -4,7 +4,7 @@
 def __getattr__(name: str):
     # Lazy, so that `nnjax --help` does not wait for JAX.
     if name == 'train':
-        from nnjax.train.loop import train
+        from nnjax.training.loop import train
 
         return train
     if name == 'load_config':

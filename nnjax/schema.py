@@ -25,7 +25,7 @@ Precision = Literal['float32', 'bfloat16']
 Parallel = Literal['auto', 'jit', 'pmap', 'fsdp']
 
 # The tables a saved config may name: nothing else is ever imported for it.
-PACKAGES = ('nnjax.models', 'nnjax.tasks', 'nnjax.data.sources', 'nnjax.train.optim')
+PACKAGES = ('nnjax.models', 'nnjax.tasks', 'nnjax.data.sources', 'nnjax.training.optim')
 EXPERIMENT = 'nnjax_experiment'  # the module name of the experiment file in use
 _bound: dict[str, Callable] = {}  # callables of the user's own that this process has bound
 _SIMPLE = {int: 'a whole number', float: 'a number', str: 'a string', bool: 'True or False'}

@@ -104,7 +104,7 @@ def test_saved_configs_come_back_equal():
 
 
 @pytest.mark.parametrize('name', ['os.system', 'subprocess.run', 'nnjax.models.__builtins__',
-                                  'nnjax.train.loop.train', 'nnjax.models.nothing', 'x', ''])
+                                  'nnjax.training.loop.train', 'nnjax.models.nothing', 'x', ''])
 def test_a_stranger_s_config_resolves_nothing_else(name):
     with pytest.raises(UserError):
         schema.resolve(name)

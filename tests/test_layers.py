@@ -1,4 +1,4 @@
-"""Imports run one way: cli, report, analysis -> train -> build -> models | tasks | data -> ops."""
+"""Imports run one way: cli, report, analysis -> training -> build -> models | tasks | data -> ops."""
 
 import ast
 from pathlib import Path
@@ -17,11 +17,11 @@ ALLOWED = {
     'schema': set(),
     'config': {'schema'},
     'build': {'schema', 'config'},
-    'train': {'schema', 'config', 'build', 'models', 'tasks', 'data'},
+    'training': {'schema', 'config', 'build', 'models', 'tasks', 'data'},
     'report': {'ops'},
-    'analysis': {'train', 'build', 'config', 'data'},
-    'cli': {'train', 'report', 'analysis', 'config', 'data', 'models', 'tasks'},
-    '__init__': {'train', 'config'},
+    'analysis': {'training', 'build', 'config', 'data'},
+    'cli': {'training', 'report', 'analysis', 'config', 'data', 'models', 'tasks'},
+    '__init__': {'training', 'config'},
     '__main__': {'cli'},
 }
 MODULES = sorted(PACKAGE.rglob('*.py'))

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from nnjax import errors, report
-from nnjax.report import charts, folder, scores, sheet, svg
+from nnjax.report import charts, folder, page, scores, sheet, svg
 
 VOID = {'meta', 'img', 'link', 'br', 'hr', 'input'}
 EVIL = '<script>alert(1)</script>" onload="x'
@@ -252,7 +252,8 @@ def test_without_a_test_split_the_final_scores_are_of_valid(tmp_path):
     path = save(tmp_path, lines=lines, arrays=predictions())
     (path / 'predictions' / 'test.npz').rename(path / 'predictions' / 'valid.npz')
     page = written(path)
-    assert scores.curve(folder.read(path), 'valid', 'loss', 'epoch').y[-1] == 0.2  # not the final
+    last = scores.curve(folder.read(path), 'valid', 'loss', 'epoch').y[-1]
+    assert last == pytest.approx(0.2)  # not the final 0.4321
     assert 'valid accuracy 0.8765 95% interval' in page.text
     assert 'Answers on the valid split' in page.text
     assert 'The valid scores are of the parameters after step 40.' in page.text
@@ -350,6 +351,12 @@ def test_ticks_are_round_and_within_the_axis(low, length):
 def test_logarithmic_ticks_are_within_the_axis(low, ratio):
     marks = svg.ticks(low, low * ratio, log=True)
     assert 1 <= len(marks) <= 12 and all(low <= mark <= low * ratio for mark in marks)
+
+
+def test_commands_tell_of_uncommitted_changes():
+    lines = page.reproduce({'commit': 'abc1234+', 'command': 'nnjax train'}).splitlines()
+    assert lines == ['git checkout abc1234  # and changes that were not committed', 'nnjax train']
+    assert page.reproduce({'commit': '', 'command': 'nnjax train'}) == 'nnjax train'
 
 
 def test_numbers_are_short():

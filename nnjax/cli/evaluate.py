@@ -22,7 +22,7 @@ def define(values: flags.FlagValues) -> None:
 
 def run(parsed: options.Options) -> None:
     options.compilation_cache()
-    from nnjax.train import evaluate, restore
+    from nnjax.training import evaluate, restore
 
     made, state = restore.run(options.required(parsed, 'workdir'), parsed.flags.checkpoint,
                               parsed.flags.config, parsed.overrides)

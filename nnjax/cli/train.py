@@ -28,7 +28,7 @@ def run(parsed: options.Options) -> None:
     config = configs.load(spec, parsed.overrides)
     name = configs.find(spec.partition(':')[0]).stem
     options.compilation_cache()
-    from nnjax.train.loop import train
+    from nnjax.training.loop import train
 
     workdir = parsed.flags.workdir or _fresh(name)
     result = train(config, workdir, experiment=name, force=parsed.flags.force,

@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from nnjax import schema
-from nnjax.train import step
-from nnjax.train.parallel import Placement
-from nnjax.train.setup import Setup
-from nnjax.train.state import State
+from nnjax.training import step
+from nnjax.training.parallel import Placement
+from nnjax.training.setup import Setup
+from nnjax.training.state import State
 
 CHUNK = 256  # steps in one device program, at most: the size of its table of row numbers
 

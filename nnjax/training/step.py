@@ -17,7 +17,7 @@ import optax
 from nnjax.data import augment, spec
 from nnjax.models import layers
 from nnjax.tasks.task import Batch, Task, Weighted
-from nnjax.train.state import State
+from nnjax.training.state import State
 
 Sums = dict[str, tuple[jax.Array, jax.Array]]  # name -> (sum of values * weights, sum of weights)
 
@@ -64,7 +64,7 @@ def train_step(
     """
     task = program.task(hyperparameters['task'])
     optimizer = program.optimizer(hyperparameters['optim'])
-    key = jax.random.fold_in(jax.random.key(state.seed), state.step)
+    key = step_key(state.seed, state.step)
     rows = batch['mask'].shape[0]
     first = jax.lax.axis_index(axis) * rows if axis else 0
 
@@ -126,6 +126,16 @@ def predict_step(program: Program, state: State, batch: Batch, hyperparameters: 
     rest = tuple(range(1, values.ndim))
     loss = jnp.sum(values * weights, rest) / _at_least_tiny(jnp.sum(weights, rest))
     return {'loss': loss, **(task.predict(model, batch) if task.predict else {})}
+
+
+def step_key(seed: jax.Array, step: jax.Array) -> jax.Array:
+    """The key of everything random in a step."""
+    return jax.random.fold_in(jax.random.key(seed), step)
+
+
+def augmented(program: Program, seed: jax.Array, step: jax.Array, batch: Batch) -> Batch:
+    """A training batch as the model sees it in `step`."""
+    return _augment(spec.parse(program.augment, augment), step_key(seed, step), batch, 0)
 
 
 def apply(program: Program, state: State) -> Callable:

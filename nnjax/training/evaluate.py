@@ -5,9 +5,9 @@ import numpy as np
 
 from nnjax.data import pipeline
 from nnjax.data.source import Source
-from nnjax.train import runner, step
-from nnjax.train.setup import RESIDENT_BYTES, Setup
-from nnjax.train.state import State
+from nnjax.training import runner, step
+from nnjax.training.setup import RESIDENT_BYTES, Setup
+from nnjax.training.state import State
 
 WORST = 24  # examples of highest loss that are kept as pictures
 

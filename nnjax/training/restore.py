@@ -7,11 +7,11 @@ import numpy as np
 
 from nnjax import config as configs
 from nnjax.errors import UserError
-from nnjax.train import runner
-from nnjax.train.checkpoint import Checkpoints
-from nnjax.train.folder import RunFolder
-from nnjax.train.setup import Setup, setup
-from nnjax.train.state import State
+from nnjax.training import runner
+from nnjax.training.checkpoint import Checkpoints
+from nnjax.training.folder import RunFolder
+from nnjax.training.setup import Setup, setup
+from nnjax.training.state import State
 
 
 def run(

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 
+import jax
 import numpy as np
 
 from nnjax.data import order, pipeline
-from nnjax.train.setup import Setup
+from nnjax.training import step
+from nnjax.training.setup import Setup
 
 
 def rows(made: Setup) -> int:
@@ -45,3 +47,14 @@ def stream(made: Setup, start: int) -> Iterator[dict[str, np.ndarray]]:
     for batch in batches:
         yield {n: np.concatenate([a, np.zeros((padding, *a.shape[1:]), a.dtype)]) if padding else a
                for n, a in batch.items()}
+
+
+def augmented(made: Setup, number: int, count: int) -> dict[str, np.ndarray]:
+    """The first `count` examples of a training step as the model sees them."""
+    index = order.order(made.config.seed, np.array([number]), len(made.dataset.train),
+                        made.config.batch)[0][:count]
+    batch = made.prepare(made.dataset.train[index])
+    batch['mask'] = np.ones(len(index), np.float32)
+    return jax.device_get(
+        step.augmented(made.program, np.uint32(made.config.seed), np.int32(number), batch)
+    )

@@ -15,12 +15,12 @@ from ml_collections import ConfigDict
 
 from nnjax import config as configs
 from nnjax.errors import Diverged, Interrupted, UserError
-from nnjax.train import evaluate, feed, runner, step
-from nnjax.train.checkpoint import Checkpoints
-from nnjax.train.folder import RunFolder
-from nnjax.train.progress import Progress
-from nnjax.train.setup import Setup, setup
-from nnjax.train.state import State
+from nnjax.training import evaluate, feed, runner, step
+from nnjax.training.checkpoint import Checkpoints
+from nnjax.training.folder import RunFolder
+from nnjax.training.progress import Progress
+from nnjax.training.setup import Setup, setup
+from nnjax.training.state import State
 
 
 @dataclasses.dataclass(frozen=True)

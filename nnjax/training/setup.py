@@ -14,9 +14,9 @@ from nnjax import config as configs
 from nnjax.data import augment, pipeline, prepare, spec
 from nnjax.data.source import Dataset, Slice
 from nnjax.errors import UserError
-from nnjax.train import parallel, step
-from nnjax.train.parallel import Placement
-from nnjax.train.state import State
+from nnjax.training import parallel, step
+from nnjax.training.parallel import Placement
+from nnjax.training.state import State
 
 RESIDENT_BYTES = 1 << 30  # training data up to this size stays on the device
 

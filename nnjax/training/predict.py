@@ -1,0 +1,56 @@
+"""Predictions for examples that belong to no split."""
+
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+
+from nnjax.training import step
+from nnjax.training.setup import Setup
+from nnjax.training.state import State
+
+ROWS = 256  # examples in a call
+
+
+def predict(made: Setup, state: State, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Raw inputs {field: [N, ...]} -> the task's predictions {name: [N, ...]}."""
+
+    @jax.jit
+    def run(state, batch):
+        task = made.program.task(made.hyperparameters['task'])
+        return task.predict(step.apply(made.program, state), batch)
+
+    parts = [
+        {name: value[:real] for name, value in jax.device_get(run(state, batch)).items()}
+        for real, batch in _batches(made.prepare(arrays), ROWS)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _batches(arrays: dict[str, np.ndarray], rows: int) -> Iterator[tuple[int, dict]]:
+    """Arrays [N, ...] -> (real rows, a batch of `rows`), the last padded with zeros."""
+    count = len(next(iter(arrays.values())))
+    for start in range(0, count, rows):
+        real = min(rows, count - start)
+        yield real, {
+            name: np.concatenate([a[start : start + real],
+                                  np.zeros((rows - real, *a.shape[1:]), a.dtype)])
+            for name, a in arrays.items()
+        }
+
+
+def rows(made: Setup, names: list[str], predictions: dict[str, np.ndarray]) -> list[dict]:
+    """One dictionary an example: its name, and per prediction the class and its probability."""
+    found = []
+    for number, name in enumerate(names):
+        row = {'input': name}
+        for key, values in predictions.items():
+            value = values[number]
+            if key == 'probability':
+                best = int(value.argmax())
+                row['class'] = made.dataset.labels[best] if made.dataset.labels else str(best)
+                row['probability'] = round(float(value[best]), 6)
+            else:
+                row[key] = value.tolist()
+        found.append(row)
+    return found

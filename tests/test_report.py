@@ -195,6 +195,13 @@ def test_mistakes_are_shown_with_their_answers(tmp_path):
     )
 
 
+def test_the_task_names_the_label_field(tmp_path):
+    arrays = predictions()
+    arrays['digit'] = arrays.pop('label')
+    page = written(save(tmp_path, config={'task': {'label': 'digit'}}, arrays=arrays))
+    assert 'Answers on the test split' in page.text
+
+
 def test_per_class_scores_have_names_and_sizes(tmp_path):
     arrays = predictions()
     page = written(save(tmp_path, arrays=arrays))

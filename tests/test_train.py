@@ -161,7 +161,7 @@ def test_a_signal_checkpoints_and_the_same_command_goes_on(tmp_path, monkeypatch
     from nnjax.training import loop
 
     whole = nnjax.train(config(), tmp_path / 'a')
-    evaluate = loop._Run.evaluate
+    evaluate = loop.Run.evaluate
 
     def and_then_a_signal(run):
         evaluate(run)
@@ -169,7 +169,7 @@ def test_a_signal_checkpoints_and_the_same_command_goes_on(tmp_path, monkeypatch
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop._Run, 'evaluate', and_then_a_signal)
+        patch.setattr(loop.Run, 'evaluate', and_then_a_signal)
         with pytest.raises(Interrupted, match='step 6'):
             nnjax.train(config(), tmp_path / 'b')
     resumed = nnjax.train(config(), tmp_path / 'b')

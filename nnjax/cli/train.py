@@ -18,6 +18,7 @@ def define(values: flags.FlagValues) -> None:
     options.workdir_flag(values, 'run folder; default runs/EXPERIMENT/TIME. An existing one is resumed')
     flags.DEFINE_boolean('force', False, 'resume although the config differs from the saved one',
                          flag_values=values)
+    flags.DEFINE_boolean('tensorboard', False, 'also write TensorBoard events', flag_values=values)
     flags.DEFINE_boolean('quiet', False, 'no progress', flag_values=values)
 
 
@@ -32,7 +33,9 @@ def run(parsed: options.Options) -> None:
 
     workdir = parsed.flags.workdir or _fresh(name)
     result = train(config, workdir, experiment=name, force=parsed.flags.force,
-                   quiet=parsed.flags.quiet)
+                   tensorboard=parsed.flags.tensorboard, quiet=parsed.flags.quiet)
+    if result.state is None:
+        print(f'{workdir} is finished; a new --workdir starts again')
     from nnjax import report
 
     path = report.write(workdir)

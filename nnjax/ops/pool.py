@@ -1,15 +1,106 @@
-"""Pooling, channels last, with a gradient of its own for the maximum.
+"""Pooling, channels last, with a gradient of its own for windows side by side.
 
 XLA's gradient of a windowed maximum (select-and-scatter) is the slowest part of a small network on
-a CPU. Here windows become axes of their own, and the gradient goes where the maximum was found.
+a CPU. Where windows do not overlap they become axes, and the gradient goes where the maximum was.
 """
 
+import functools
+import math
 from collections.abc import Sequence
-from functools import partial
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 Padding = str | Sequence[tuple[int, int]]
+
+
+def max_pool(
+    x: jax.Array,
+    window: int | Sequence[int],
+    strides: int | Sequence[int] | None = None,
+    padding: Padding = 'VALID',
+) -> jax.Array:
+    """x [N, *space, C] -> [N, *space', C], the maximum of each window.
+
+    Among equal maxima the first, in row-major order, takes the gradient, as in PyTorch and XLA.
+
+    Args:
+      x: inputs, with any number of space axes.
+      window: size along each space axis.
+      strides: steps between windows; None puts windows side by side (linen's default is 1).
+      padding: 'VALID', 'SAME' or (low, high) for each space axis; padding never is the maximum.
+    """
+    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+    lowest = jnp.array(lowest, x.dtype)
+    window, strides, pads = _geometry(x, window, strides, padding)
+    if window == strides:
+        return _first_max(*_side_by_side(x, window, pads, lowest))
+    return lax.reduce_window(x, lowest, lax.max, *_with_outer(window, strides, pads))
+
+
+def avg_pool(
+    x: jax.Array,
+    window: int | Sequence[int],
+    strides: int | Sequence[int] | None = None,
+    padding: Padding = 'VALID',
+) -> jax.Array:
+    """x [N, *space, C] -> [N, *space', C], the mean of each window, in which padding counts as 0.
+
+    Arguments are those of `max_pool`.
+    """
+    zero = jnp.zeros((), x.dtype)
+    window, strides, pads = _geometry(x, window, strides, padding)
+    if window == strides:
+        windows, axes = _side_by_side(x, window, pads, zero)
+        return jnp.mean(windows, axes)
+    total = lax.reduce_window(x, zero, lax.add, *_with_outer(window, strides, pads))
+    return total / math.prod(window)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _first_max(windows: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+    """Maximum over `axes`, differentiated as the first element that equals it.
+
+    jnp.max would share the gradient among equal elements.
+    """
+    return jnp.max(windows, axes)
+
+
+@_first_max.defjvp
+def _first_max_jvp(axes, primals, tangents):
+    (windows,), (tangent,) = primals, tangents
+    top = jnp.max(windows, axes, keepdims=True)
+    shape = [n if axis in axes else 1 for axis, n in enumerate(windows.shape)]
+    places = jnp.arange(math.prod(shape), dtype=jnp.int32).reshape(shape)
+    first = jnp.min(jnp.where(windows == top, places, places.size), axes, keepdims=True)
+    change = jnp.sum(jnp.where(places == first, tangent, 0), axes)
+    return jnp.squeeze(top, axes), change
+
+
+def _geometry(x, window, strides, padding):
+    """(window, strides, (low, high) pads), each with an entry for every space axis."""
+    space = x.shape[1:-1]
+    window = (window,) * len(space) if isinstance(window, int) else tuple(window)
+    strides = window if strides is None else strides
+    strides = (strides,) * len(space) if isinstance(strides, int) else tuple(strides)
+    if isinstance(padding, str):
+        padding = lax.padtype_to_pads(space, window, strides, padding)
+    return window, strides, tuple(map(tuple, padding))
+
+
+def _with_outer(window, strides, pads):
+    """The same with entries for the batch and the channels."""
+    return (1, *window, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0))
+
+
+def _side_by_side(x, window, pads, fill):
+    """[N, *space, C] -> windows [N, S1, W1, S2, W2, ..., C] and the axes of W1, W2, ..."""
+    space = x.shape[1:-1]
+    counts = [(n + low + high) // w for n, w, (low, high) in zip(space, window, pads)]
+    # Fills up to the first window and crops what is left over after the last.
+    edges = [(low, c * w - n - low, 0) for n, c, w, (low, _) in zip(space, counts, window, pads)]
+    x = lax.pad(x, fill, [(0, 0, 0), *edges, (0, 0, 0)])
+    split = [length for pair in zip(counts, window) for length in pair]
+    axes = tuple(range(2, 2 + 2 * len(window), 2))
+    return x.reshape(x.shape[0], *split, x.shape[-1]), axes

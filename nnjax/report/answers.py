@@ -21,7 +21,7 @@ def answers(run: Run) -> dict | None:
     Rows with an unknown label or a probability that is not finite are left out (`dropped` counts
     them); None if the run has no such predictions, for its task is no classification.
     """
-    probability, label = run.predictions.get('probability'), run.predictions.get('label')
+    probability, label = run.predictions.get('probability'), run.predictions.get(_label(run))
     if probability is None or label is None or probability.ndim != 2 or label.ndim != 1:
         return None
     classes = probability.shape[1]
@@ -37,6 +37,12 @@ def answers(run: Run) -> dict | None:
         'names': names if len(names) == classes else [str(index) for index in range(classes)],
         'dropped': int((~kept).sum()),
     }
+
+
+def _label(run: Run) -> str:
+    """The field that holds the class, 'label' unless the task says otherwise."""
+    task = run.config.get('task')
+    return str(task.get('label') or 'label') if isinstance(task, dict) else 'label'
 
 
 def interval(found: dict | None) -> str:
@@ -59,9 +65,9 @@ def confusion(found: dict) -> dict:
     shown = {'diagram': None, 'image': None, 'classes': classes, 'many': many}
     shown['pairs'] = pairs(found)[: None if many else 6]
     if classes <= MOST_PIXELS:
-        counts = np.asarray(confusion_matrix(found['label'], found['predicted'], classes))
+        counts = confusion_matrix(found['label'], found['predicted'], classes)
         if classes <= MOST_CELLS:
-            shown['diagram'] = diagrams.confusion(counts.astype(int).tolist(), names)
+            shown['diagram'] = diagrams.confusion(counts.tolist(), names)
         else:
             shown['image'] = pictures.data_uri(pictures.confusion_image(counts), MOST_PIXELS)
     return shown
@@ -87,21 +93,18 @@ def pairs(found: dict) -> list[dict]:
 
 def calibration(found: dict) -> dict | None:
     """The reliability diagram and its expected calibration error."""
-    from nnjax.ops.metrics import reliability_bins
+    from nnjax.ops.metrics import expected_calibration_error, reliability_bins
 
     if not len(found['label']):
         return None
-    confidence, accuracy, count = reliability_bins(found['probability'], found['label'], BINS)
-    confidence, accuracy, count = (
-        np.nan_to_num(np.asarray(v, np.float64)) for v in (confidence, accuracy, count)
-    )
-    error = float((count * abs(accuracy - confidence)).sum() / count.sum())
+    inputs = found['probability'], found['label'], BINS
+    confidence, accuracy, count = reliability_bins(*inputs)
     svg = diagrams.reliability(confidence.tolist(), accuracy.tolist(), count.tolist())
     mean, right = (float((v * count).sum() / count.sum()) for v in (confidence, accuracy))
     lean = 'over' if mean > right else 'under'
     return {
         'svg': svg,
-        'error': score(error),
+        'error': score(expected_calibration_error(*inputs)),
         'mean': score(mean),
         'right': score(right),
         'lean': lean,
@@ -148,7 +151,7 @@ def mistakes(run: Run, found: dict | None) -> list[dict]:
     images, index = arrays.get('mistakes_image'), arrays.get('mistakes_index')
     if found is None or images is None or images.ndim != 4 or index is None:
         return []
-    label, probability = arrays['label'], arrays['probability']
+    label, probability = arrays[_label(run)], arrays['probability']
     shown = []
     for image, row in list(zip(pictures.pixels(images), index.tolist()))[:MOST_MISTAKES]:
         if not 0 <= row < len(label) or not 0 <= label[row] < len(found['names']):

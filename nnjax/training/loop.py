@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from nnjax import config as configs
 from nnjax.errors import Diverged, Interrupted, UserError
 from nnjax.training import evaluate, feed, runner, step
+from nnjax.training import tensorboard as events
 from nnjax.training.checkpoint import Checkpoints
 from nnjax.training.folder import RunFolder
 from nnjax.training.progress import Progress
@@ -48,6 +49,7 @@ def train(
     *,
     experiment: str = '',
     force: bool = False,
+    tensorboard: bool = False,
     quiet: bool = True,
 ) -> Result:
     """Trains a config from start to end, or on from the run folder's last checkpoint.
@@ -57,6 +59,7 @@ def train(
       workdir: the run folder; None writes nothing.
       experiment: the name saved with the run.
       force: resume even though the config differs from the saved one.
+      tensorboard: also write TensorBoard events (needs the extra and a workdir).
       quiet: no progress on the terminal.
 
     Raises:
@@ -70,9 +73,13 @@ def train(
         _same_config(folder, config, force)
         if record := folder.finished():
             return Result(_numbers(record), folder.records(), folder=folder.path)
+    if tensorboard:
+        events.require()
     made = setup(config)
     with contextlib.ExitStack() as stack:
-        run = _Run(made, folder, experiment, quiet)
+        run = Run(made, folder, experiment, quiet)
+        if tensorboard and folder:
+            run.listeners.append(events.writer(folder.path))
         stack.callback(run.close)
         stopped = stack.enter_context(_signals())
         while run.step < made.total and not run.stop:
@@ -102,7 +109,7 @@ class Hook:
         return (now // self.every + 1) * self.every
 
 
-class _Run:
+class Run:
     """The changing half of a run: the carry, the best parameters, the records."""
 
     def __init__(self, made: Setup, folder: RunFolder | None, experiment: str, quiet: bool):
@@ -114,7 +121,7 @@ class _Run:
         carry, best = runner.start(made)
         self._empty = carry.sums
         self.carry, self.best = made.placement.place(carry), jax.device_get(best)
-        self.step, self.records = 0, []
+        self.step, self.records, self.listeners = 0, [], []
         self._checkpoints = None
         if folder:
             self._open(folder, experiment)
@@ -224,6 +231,8 @@ class _Run:
         self.records.append(record)
         if self.folder:
             self.folder.append(record)
+        for listener in self.listeners:
+            listener(record)
         return record
 
     def finish(self) -> Result:

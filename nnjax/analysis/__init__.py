@@ -1,0 +1,1 @@
+"""What a run costs and what a model does, computed without training."""

@@ -1,0 +1,1 @@
+"""Functions of arrays: jax and numpy only, no layers."""

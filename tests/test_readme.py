@@ -1,0 +1,77 @@
+"""Every command and code block of the README runs."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.conftest import ROOT
+
+TEXT = (ROOT / 'README.md').read_text()
+BLOCKS = re.findall(r'^```(\w+)\n(.*?)^```', TEXT, flags=re.M | re.S)
+TABLE = re.findall(r'^\| `(nnjax [^`]+)`', TEXT, flags=re.M)
+
+
+def commands() -> list[str]:
+    lines = [line for kind, block in BLOCKS if kind == 'bash' for line in block.splitlines()]
+    return [line for line in lines if line.strip() and line != './launch.sh test']
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """Where a reader who follows the README would be, with the files it speaks of."""
+    path = tmp_path_factory.mktemp('readme')
+    rng = np.random.default_rng(0)
+    np.save(path / 'digits.npy', rng.integers(0, 17, (5, 8, 8, 1)).astype(np.uint8))
+    experiment = next(b for kind, b in BLOCKS if kind == 'python' and 'def get_config' in b)
+    (path / 'mine.py').write_text(experiment)
+    return path
+
+
+def run(command: str, folder) -> subprocess.CompletedProcess:
+    """A README line; the launcher's job is the command it passes on to, installed already."""
+    words = shlex.split(command, comments=True)
+    if words[0] == './launch.sh':
+        words = ['nnjax', *(words[1:] or ['train', '--config=digits_mlp'])]
+    assert words[0] in ('nnjax', 'python')
+    words = [sys.executable, *(['-m'] if words[0] == 'nnjax' else []), *words[words[0] == 'python':]]
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'XLA_FLAGS': ''}
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment,
+                          check=False)
+
+
+@pytest.mark.parametrize('command', [c for c in commands() if not c.startswith('python')])
+def test_commands_run(command, folder):
+    done = run(command, folder)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize('number', range(len([1 for kind, _ in BLOCKS if kind == 'python'])))
+def test_code_runs(number, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    code = [block for kind, block in BLOCKS if kind == 'python'][number]
+    exec(compile(code, f'README python block {number}', 'exec'), {'__name__': 'readme'})
+
+
+@pytest.mark.parametrize('command', TABLE)
+def test_table_commands_run(command, folder):
+    """The table's experiments, two steps each."""
+    command = re.sub(r'(--config=\w+)', r'\1:smoke', command)
+    done = run(command, folder)
+    if 'nnjax data prepare fashion_mnist' in done.stderr:
+        pytest.skip('Fashion-MNIST is not on this machine')
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_experiment_is_in_the_table():
+    named = {re.search(r'--config=(\w+)', command)[1] for command in TABLE}
+    assert named == {p.stem for p in (ROOT / 'experiments').glob('*.py')}
+
+
+def test_benchmarks_are_named():
+    for script in (ROOT / 'experiments' / 'benchmarks').glob('*.py'):
+        assert f'experiments/benchmarks/{script.name}' in TEXT

@@ -28,20 +28,24 @@ from jax.extend.core import Jaxpr, JaxprEqn, jaxprs_in_params
 from jax.interpreters.partial_eval import dce_jaxpr
 
 _MOVES = frozenset(
-    'all_gather all_to_all axis_index bitcast_convert_type broadcast_in_dim complex concatenate '
-    'convert_element_type copy copy_p device_put dynamic_slice dynamic_update_slice expand_dims '
-    'gather imag mesh_cast optimization_barrier pad pbroadcast ppermute pvary real '
-    'reduce_precision reshape reshard rev scatter select_n sharding_constraint slice split '
-    'squeeze stack stop_gradient tile transpose'.split()
+    """
+    all_gather all_to_all axis_index bitcast_convert_type broadcast_in_dim complex concatenate
+    convert_element_type copy copy_p device_put dynamic_slice dynamic_update_slice expand_dims
+    gather imag mesh_cast optimization_barrier pad pbroadcast ppermute pvary real reduce_precision
+    reshape reshard rev scatter select_n sharding_constraint slice split squeeze stack
+    stop_gradient tile transpose
+    """.split()  # noqa: SIM905
 )
 _REDUCTIONS = frozenset(
-    'argmax argmin reduce_max reduce_min reduce_prod reduce_sum top_k'.split()
+    ('argmax', 'argmin', 'reduce_max', 'reduce_min', 'reduce_prod', 'reduce_sum', 'top_k')
 )
 # Nothing in their shapes tells what they compute.
 _OPAQUE = frozenset(
-    'cholesky eig eigh ffi_call geqp3 geqrf hessenberg householder_product io_callback lu '
-    'pallas_call pure_callback qr ragged_dot_general schur svd symmetric_product '
-    'triangular_solve tridiagonal tridiagonal_solve xla_call_module'.split()
+    """
+    cholesky eig eigh ffi_call geqp3 geqrf hessenberg householder_product io_callback lu
+    pallas_call pure_callback qr ragged_dot_general schur svd symmetric_product triangular_solve
+    tridiagonal tridiagonal_solve xla_call_module
+    """.split()  # noqa: SIM905
 )
 
 
@@ -63,10 +67,11 @@ class Tally:
         return sum(self.scopes.values())
 
 
-def count(function: Callable, *args: Any, trips: int = 1) -> int:
+def count(function: Callable, *args: Any, trips: int | None = None) -> int:
     """FLOPs of `function(*args)`; args are trees of arrays or `jax.ShapeDtypeStruct`.
 
-    `trips` is how often every `while` loop of unknown length runs. Nothing is computed.
+    `trips` is how often every `while` loop of unknown length runs, once if not given. Keywords
+    and settings that are not arrays go into `function` by closure. Nothing is computed.
     """
     return tally(function, *args, trips=trips).flops
 
@@ -106,9 +111,9 @@ def _branch(platforms: tuple | None, branches: list[Tally]) -> Tally:
     backend = jax.default_backend()
     here = {'gpu': {'cuda', 'rocm'}}.get(backend, set()) | {backend}
     for names, branch in zip(platforms or (), branches):
-        if (names is None or here & set(names)) and not branch.notes:
-            return branch
-        if names is not None and here & set(names):
+        if names is None or here & set(names):
+            if not branch.notes:
+                return branch
             break
     return max(branches, key=lambda branch: branch.flops)
 
@@ -140,20 +145,22 @@ def _flops(eqn: JaxprEqn) -> int:
         return 0
     if name == 'dot_general':
         contracted = eqn.params['dimension_numbers'][0][0]
-        return 2 * eqn.outvars[0].aval.size * _size(operands[0].shape, contracted)
+        return 2 * eqn.outvars[0].aval.size * math.prod(operands[0].shape[i] for i in contracted)
     if name == 'conv_general_dilated':
         return 2 * _convolution_products(eqn)
     if name.startswith('reduce_window'):
         return _pooling_taps(eqn)
     if name.startswith('select_and'):  # the gradients of pooling choose within each window
-        return operands[0].size * math.prod(eqn.params['window_dimensions'])
+        windows = min(operands[0].size, eqn.outvars[0].aval.size)
+        return windows * math.prod(eqn.params['window_dimensions'])
     if name in _REDUCTIONS:
         return operands[0].size
     if name == 'sort':
         return math.ceil(operands[0].size * _log2(operands[0].shape[eqn.params['dimension']]))
     if name == 'fft':
-        real = not all(jnp.iscomplexobj(v.aval) for v in (*eqn.invars, *eqn.outvars))
-        size = max(operands[0].size, eqn.outvars[0].aval.size)
+        both = (operands[0], eqn.outvars[0].aval)
+        real = not all(jnp.issubdtype(x.dtype, jnp.complexfloating) for x in both)
+        size = max(x.size for x in both)
         return round((2.5 if real else 5) * size * _log2(math.prod(eqn.params['fft_lengths'])))
     return sum(v.aval.size for v in eqn.outvars)
 
@@ -166,8 +173,13 @@ def _convolution_products(eqn: JaxprEqn) -> int:
     taps = math.prod(
         _taps(x[i], w[k], y[o], *window)
         for i, k, o, *window in zip(
-            image[2:], kernel[2:], output[2:], params['window_strides'], params['padding'],
-            params['lhs_dilation'], params['rhs_dilation'],
+            image[2:],
+            kernel[2:],
+            output[2:],
+            params['window_strides'],
+            params['padding'],
+            params['lhs_dilation'],
+            params['rhs_dilation'],
         )
     )
     return y[output[0]] * y[output[1]] * w[kernel[1]] * taps
@@ -179,23 +191,30 @@ def _pooling_taps(eqn: JaxprEqn) -> int:
     return math.prod(
         _taps(*window)
         for window in zip(
-            eqn.invars[0].aval.shape, params['window_dimensions'], eqn.outvars[0].aval.shape,
-            params['window_strides'], params['padding'], params['base_dilation'],
+            eqn.invars[0].aval.shape,
+            params['window_dimensions'],
+            eqn.outvars[0].aval.shape,
+            params['window_strides'],
+            params['padding'],
+            params['base_dilation'],
             params['window_dilation'],
         )
     )
 
 
-def _taps(size: int, window: int, positions: int, stride: int, padding: tuple[int, int],
-          base_dilation: int, window_dilation: int) -> int:
+def _taps(
+    size: int,
+    window: int,
+    positions: int,
+    stride: int,
+    padding: tuple[int, int],
+    base_dilation: int,
+    window_dilation: int,
+) -> int:
     """Along one axis, the (position, tap) pairs that meet an entry and not padding or a hole."""
     starts = np.arange(positions)[:, None] * stride - padding[0]
     entries, holes = np.divmod(starts + np.arange(window) * window_dilation, base_dilation)
     return int(np.sum((holes == 0) & (entries >= 0) & (entries < size)))
-
-
-def _size(shape: tuple[int, ...], axes: tuple[int, ...]) -> int:
-    return math.prod(shape[axis] for axis in axes)
 
 
 def _log2(size: int) -> float:

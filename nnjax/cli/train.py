@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from nnjax.cli import options
+from nnjax.errors import Diverged, Interrupted
 
 
 def define(values: flags.FlagValues) -> None:
@@ -32,12 +33,16 @@ def run(parsed: options.Options) -> None:
     from nnjax.training.loop import train
 
     workdir = parsed.flags.workdir or _fresh(name)
-    result = train(config, workdir, experiment=name, force=parsed.flags.force,
-                   tensorboard=parsed.flags.tensorboard, quiet=parsed.flags.quiet)
-    if result.state is None:
-        print(f'{workdir} is finished; a new --workdir starts again')
     from nnjax import report
 
+    try:
+        result = train(config, workdir, experiment=name, force=parsed.flags.force,
+                       tensorboard=parsed.flags.tensorboard, quiet=parsed.flags.quiet)
+    except (Diverged, Interrupted):
+        report.write(workdir)
+        raise
+    if result.state is None:
+        print(f'{workdir} is finished; a new --workdir starts again')
     path = report.write(workdir)
     final = result.records[-1]
     shown = [n for n in ('loss', 'accuracy', 'macro_f1') if final.get(n) is not None]

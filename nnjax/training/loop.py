@@ -256,7 +256,9 @@ class Run:
                 extra |= evaluate.pictures(source, predictions)
                 self.folder.save_predictions(split, {**predictions, **extra})
         best_step = int(self.best['step']) if self.best else self.step
-        record = self._record(split, metrics, best_step=best_step, finished=True)
+        parameters = sum(x.size for x in jax.tree.leaves(state.params))
+        record = self._record(split, metrics, best_step=best_step, parameters=parameters,
+                              finished=True)
         self._progress.show(record)
         params = self.best['params'] if self.best else state.best_params
         return Result(metrics, self.records, self.carry.state, params,
@@ -277,7 +279,7 @@ def _same_config(folder: RunFolder, config: ConfigDict, force: bool) -> None:
 
 
 def _numbers(record: dict) -> dict[str, float]:
-    skip = ('split', 'step', 'epoch', 'seconds', 'best_step', 'finished')
+    skip = ('split', 'step', 'epoch', 'seconds', 'best_step', 'parameters', 'finished')
     return {name: value for name, value in record.items() if name not in skip}
 
 

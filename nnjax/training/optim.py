@@ -7,6 +7,7 @@ of the optimizer's state follows from names, None-or-not, booleans and integers,
 import dataclasses
 import functools
 import inspect
+import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -191,7 +192,7 @@ def _aliases() -> dict[str, Callable]:
         name: value
         for module in (optax.contrib, optax)  # optax's own win
         for name, value in vars(module).items()
-        if inspect.isfunction(value)
+        if isinstance(value, (types.FunctionType, functools.partial))
         and next(iter(inspect.signature(value).parameters), '') == 'learning_rate'
         and not name.startswith(('_', 'scale_by_'))
     }

@@ -1,0 +1,1 @@
+"""Data: sources, host preparation, device augmentation, stateless order."""

@@ -1,0 +1,68 @@
+"""nnjax's own TFDS builders and the preparation of data sets, TensorFlow never imported."""
+
+import importlib
+from pathlib import Path
+
+from nnjax.data import cache
+from nnjax.errors import UserError, nearest
+
+OWN = ('digits', 'fashion_mnist')
+
+
+def data_dir() -> Path:
+    """Where prepared data sets live: NNJAX_DATA_DIR, or tfds in the cache folder."""
+    import os
+
+    return Path(os.environ.get('NNJAX_DATA_DIR') or cache.root() / 'tfds')
+
+
+def known() -> list[str]:
+    """Every name that TFDS knows, and nnjax's own."""
+    import tensorflow_datasets as tfds
+
+    return sorted({*OWN, *tfds.list_builders(with_community_datasets=False)})
+
+
+def prepare(name: str, folder: str | None = None, source: str | None = None) -> str:
+    """Prepares a data set to ArrayRecord -> a line that says where it lies.
+
+    Args:
+      name: one of nnjax's own, or a TFDS name (which may need the network and TensorFlow).
+      folder: where to; default `data_dir()`.
+      source: folder of the original files, where the data set has any.
+
+    Raises:
+      UserError: unknown name, files missing, or a stock recipe that cannot run here.
+    """
+    target = str(folder or data_dir())
+    builder = _own(name, target, source) if name in OWN else _stock(name, target)
+    builder.download_and_prepare(file_format='array_record') if name in OWN else None
+    splits = ', '.join(f'{n} {s.num_examples}' for n, s in builder.info.splits.items())
+    return f'{name} {builder.info.version}: {splits} in {builder.data_path}'
+
+
+def _own(name: str, target: str, source: str | None):
+    import tensorflow_datasets as tfds
+
+    module = importlib.import_module(f'nnjax.data.builders.{name}')
+    # A stock builder of the same name may be registered later; both must be free to exist.
+    with tfds.core.registered.skip_registration():
+        builder = module.builder(source)
+    return builder(data_dir=target, file_format='array_record')
+
+
+def _stock(name: str, target: str):
+    import tensorflow_datasets as tfds
+
+    names = known()
+    if name not in names:
+        raise UserError(f'unknown data set {name!r}{nearest(name, names)} '
+                        f"(nnjax's own: {', '.join(OWN)}; or any TFDS name)")
+    try:
+        builder = tfds.builder(name, data_dir=target, file_format='array_record')
+        builder.download_and_prepare()
+    except Exception as error:  # whatever a stock recipe meets: no network, no TensorFlow
+        first = (str(error).splitlines() or [''])[0][:200]
+        raise UserError(f'{name} cannot be prepared here ({type(error).__name__}: {first}); prepare it '
+                        'with TFDS elsewhere as array_record and copy it, or set data_dir') from None
+    return builder

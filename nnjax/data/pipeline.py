@@ -1,0 +1,66 @@
+"""From a source to batches: whole splits for the device, streams through grain, padded evaluation."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from nnjax.data.order import order
+from nnjax.data.prepare import Apply, Fit
+from nnjax.data.source import Arrays, Source
+
+FIT_EXAMPLES = 50_000  # statistics of a larger split come from so many, evenly spaced
+
+
+def fit(operations: Sequence[Fit], train: Source) -> Apply:
+    """Operations fitted on the training split, in order -> one function of raw arrays."""
+    if not operations:
+        return lambda arrays: arrays
+    count = min(len(train), FIT_EXAMPLES)
+    sample = train[np.arange(count) * len(train) // count]
+    fitted: list[Apply] = []
+    for operation in operations:
+        fitted.append(operation(sample))
+        sample = fitted[-1](sample)
+
+    def apply(arrays: Arrays) -> Arrays:
+        for one in fitted:
+            arrays = one(arrays)
+        return arrays
+
+    return apply
+
+
+def resident(source: Source, apply: Apply) -> Arrays:
+    """A whole split, prepared."""
+    return apply(source[np.arange(len(source))])
+
+
+def stream(
+    source: Source, apply: Apply, seed: int, batch: int, start: int, stop: int
+) -> Iterator[Arrays]:
+    """Prepared training batches of steps start .. stop - 1, read ahead by grain's threads.
+
+    The element grain sees is a whole batch, a pure function of its step: any start costs the same.
+    """
+    import grain
+
+    def make(offset: int) -> Arrays:
+        rows = order(seed, np.array([start + offset]), len(source), batch)[0]
+        return {**apply(source[rows]), 'mask': np.ones(batch, np.float32)}
+
+    options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
+    return iter(grain.MapDataset.range(stop - start).map(make).to_iter_dataset(options))
+
+
+def evaluation_batches(source: Source, apply: Apply, rows: int) -> Iterator[Arrays]:
+    """Every example once, in order, in batches of `rows`; the last is filled up with row 0.
+
+    'mask' is 1 for real rows; 'index' is their place in the split.
+    """
+    for start in range(0, len(source), rows):
+        index = np.arange(start, start + rows)
+        mask = (index < len(source)).astype(np.float32)
+        index = np.where(index < len(source), index, 0)
+        yield {**apply(source[index]), 'mask': mask, 'index': index}
+
+

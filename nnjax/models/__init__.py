@@ -1,0 +1,1 @@
+from nnjax.models.mlp import MLP

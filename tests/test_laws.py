@@ -1,0 +1,117 @@
+"""Laws that hold for every experiment, on two steps of a tiny slice of its data."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import nnjax
+from nnjax import config as configs
+from nnjax.errors import UserError
+from nnjax.training import evaluate, feed, runner, step
+from nnjax.training.setup import setup
+from tests.conftest import ROOT
+from tests.test_train import Compilations, difference, rewound, same, timeless
+
+EXPERIMENTS = sorted(p.stem for p in (ROOT / 'experiments').glob('*.py'))
+compilations = Compilations()
+
+
+def load(name: str, **overrides):
+    """The experiment in `:smoke` on one device; skips, visibly, where its data is missing."""
+    c = configs.load(f'{name}:smoke', {'parallel': 'jit', **overrides})
+    try:
+        from nnjax import build
+
+        build.instantiate(c.data)
+    except UserError as error:
+        if 'prepare' in str(error):
+            pytest.skip(str(error))
+        raise
+    return c
+
+
+pytestmark = pytest.mark.parametrize('name', EXPERIMENTS)
+
+
+def test_it_trains(name):
+    result = nnjax.train(load(name))
+    assert result.state.step == 2
+    assert np.isfinite(result.metrics['loss'])
+
+
+def test_garbage_in_padded_rows_changes_nothing(name):
+    made = setup(load(name))
+    state = runner.start(made)[0].state
+    source = made.dataset.valid
+    batch = next(iter(evaluate.Evaluator(made, source)._batches()))
+    batch = {n: np.array(a) for n, a in batch.items() if n != 'index'}
+    batch['mask'][3:] = 0
+    dirty = {n: a.copy() for n, a in batch.items()}
+    for n, a in dirty.items():
+        if n != 'mask':
+            a[3:] = np.nan if a.dtype.kind == 'f' else np.iinfo(a.dtype).max
+    run = jax.jit(lambda b: step.eval_step(made.program, state, b, made.hyperparameters))
+    clean = {n: a[:3] for n, a in batch.items()}
+    assert step.means(run(batch)) == step.means(run(dirty))
+    for n, value in step.means(run(clean)).items():
+        assert value == pytest.approx(step.means(run(batch))[n], rel=1e-5)
+
+
+@pytest.mark.parametrize('parallel, devices', [('pmap', 2), ('pmap', 8), ('fsdp', 4)])
+def test_devices_do_not_change_the_run(name, parallel, devices):
+    one = nnjax.train(load(name))
+    many = nnjax.train(load(name, parallel=parallel, devices=str(devices)))
+    assert difference(one.state.params, many.state.params) < 1e-5
+    assert one.records[0]['loss'] == pytest.approx(many.records[0]['loss'], rel=1e-5)
+
+
+def test_accumulation_equals_the_large_batch(name):
+    whole = nnjax.train(load(name, batch='32'))
+    parts = nnjax.train(load(name, batch='32', accumulate='4'))
+    assert difference(whole.state.params, parts.state.params) < 1e-5
+
+
+def test_resume_is_bitwise(name, tmp_path):
+    fields = {'save_every': '1 steps', 'log_every': '1 steps', 'eval_every': '1 steps'}
+    whole = nnjax.train(load(name, **fields), tmp_path / 'a')
+    rewound(tmp_path / 'a', tmp_path / 'b', step=1)
+    resumed = nnjax.train(load(name, **fields), tmp_path / 'b')
+    assert same(whole.state, resumed.state)
+    assert timeless(whole.records) == timeless(resumed.records)
+
+
+def test_the_second_run_compiles_nothing(name):
+    nnjax.train(load(name))
+    before = compilations.count
+    nnjax.train(load(name, seed='1', **{'optim.lr': '0.0123'}))
+    assert compilations.count == before
+
+
+def test_every_field_can_be_set_by_flag(name):
+    c = load(name)
+    for path, value in configs.leaves(c):
+        if not path.endswith('fn'):
+            text = str(value)
+            configs.override(c, path, text)
+            assert dict(configs.leaves(c))[path] == value
+    configs.check(c)
+
+
+def test_a_step_is_a_function_of_seed_and_step(name):
+    """Any step can be rebuilt from (seed, step): rows and augmented examples."""
+    made = setup(load(name))
+    again = setup(load(name))
+    for number in (0, 1, 1_000_000):
+        a, b = feed.augmented(made, number, 4), feed.augmented(again, number, 4)
+        assert same(a, b)
+    other = setup(load(name, seed='1'))
+    assert not np.array_equal(feed.table(made, 0, 1, 1)['index'], feed.table(other, 0, 1, 1)['index'])
+
+
+def test_program_is_a_value(name):
+    """Equal configs make equal programs, numbers aside."""
+    a, b = setup(load(name)), setup(load(name, **{'optim.lr': '0.0123'}))
+    assert a.program == b.program and hash(a.program) == hash(b.program)
+    assert dataclasses.replace(a.program, accumulate=2) != a.program

@@ -10,7 +10,11 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from nnjax import models, tasks
 from nnjax.analysis import cost, flops
+from nnjax.config import base, bind
+from nnjax.data import sources
+from nnjax.training import optim
 
 
 def shape(*sizes, dtype=jnp.float32):
@@ -203,6 +207,21 @@ def test_pmap_is_measured_and_counted_on_all_devices(state, card):
     spread = cost.card(parallel, state, batch, hyperparameters, steps=1, budget=0.01)
     assert spread.step_flops > card.step_flops
     assert spread.step_seconds > 0
+
+
+def test_a_config_is_enough():
+    config = base()
+    config.total, config.batch = '3 epochs', 32
+    config.data = bind(sources.Tfds, name='digits')
+    config.prepare = 'scale(16)'
+    config.model = bind(models.MLP, hidden=(16,))
+    config.task = bind(tasks.classification)
+    config.optim = bind(optim.make, name='sgd', lr=0.1)
+    card, rows = cost.of_config(config, measure=False)
+    assert card.parameters == sum(r.parameters for r in rows) == 64 * 16 + 16 + 16 * 10 + 10
+    assert abs(card.steps - 3 * card.steps_per_epoch) <= 3
+    assert card.resident_bytes > card.steps_per_epoch * 31 * 64  # a byte a pixel at least
+    assert 2 < card.step_flops / (32 * sum(r.flops for r in rows)) < 4
 
 
 @pytest.mark.parametrize('width', [60, 88])

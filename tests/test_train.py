@@ -235,7 +235,7 @@ def test_moving_average_is_evaluated_instead_of_the_parameters():
 
 
 def test_bfloat16_learns_and_keeps_float32_parameters():
-    result = nnjax.train(config(precision='bfloat16', total='200 steps'))
+    result = nnjax.train(config(precision='bfloat16', total='400 steps'))
     assert {x.dtype for x in jax.tree.leaves(result.state.params)} == {np.dtype('float32')}
     assert result.metrics['accuracy'] > 0.9
 

@@ -1,6 +1,7 @@
 """What a model and a run cost, before any data is read: shapes go in, numbers come out."""
 
 import dataclasses
+import functools
 import math
 import re
 import statistics
@@ -11,7 +12,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
 
 from nnjax.analysis import flops
 
@@ -165,6 +168,31 @@ def card(
         step_seconds=_time(compiled, (state, batch, hyperparameters), budget) if measure else None,
         notes=tuple(sorted(tally.notes)),
     )
+
+
+def of_config(config: ConfigDict, measure: bool = True) -> tuple[Card, list[Row]]:
+    """A run's card, its whole batch on one device, and its model's table.
+
+    Of the data only what `setup` needs is touched: an example's shape, the training split's size.
+    """
+    from nnjax.training import step
+    from nnjax.training.setup import setup
+
+    made = setup(config)
+    batch, values = made.batch_shapes(made.config.batch), made.hyperparameters
+    inputs = jax.eval_shape(made.program.task(values['task']).inputs, batch)
+    example_bytes = sum(math.prod(s) * np.dtype(d).itemsize for s, d in made.example.values())
+    costs = card(
+        functools.partial(step.train_step, made.program),
+        made.state,
+        batch,
+        values,
+        steps=made.total,
+        steps_per_epoch=made.steps('1 epoch'),
+        resident_bytes=example_bytes * len(made.dataset.train) if made.resident else 0,
+        measure=measure,
+    )
+    return costs, model_table(made.program.model, *inputs, train=False)
 
 
 def render(card: Card, rows: list[Row], width: int = 88) -> str:

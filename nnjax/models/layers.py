@@ -1,15 +1,122 @@
-import contextlib, contextvars, flax.linen as nn, jax, jax.numpy as jnp
-_o=contextvars.ContextVar('o',default=0)
+"""The one door through which every model reaches a convolution, a matrix product or a pool.
+
+Parameters have linen's names, shapes and initial values, so a linen checkpoint fits.
+"""
+
+import contextlib
+import contextvars
+import dataclasses
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Literal, get_args
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from nnjax.errors import unknown
+from nnjax.ops import pool
+from nnjax.ops.convolution import convolution
+
+max_pool = pool.max_pool
+avg_pool = pool.avg_pool
+Dense = nn.Dense
+
+Activation = Literal[
+    'celu', 'elu', 'gelu', 'gelu_exact', 'hard_sigmoid', 'hard_silu', 'hard_tanh', 'identity',
+    'leaky_relu', 'log_sigmoid', 'log_softmax', 'mish', 'relu', 'relu6', 'selu', 'sigmoid', 'silu',
+    'soft_sign', 'softmax', 'softplus', 'squareplus', 'swish', 'tanh',
+]  # fmt: skip
+
+
+def activation(name: str) -> Callable[[jax.Array], jax.Array]:
+    """The function of this name in jax.nn; softmax and log_softmax are over the last axis.
+
+    'gelu' is the approximation by tanh, as in jax.nn and GPT-2: within 5e-4 of 'gelu_exact', which
+    is PyTorch's default, and faster.
+
+    Raises:
+      UserError: jax.nn has no such activation.
+    """
+    if name not in get_args(Activation):
+        raise unknown('activation', name, get_args(Activation))
+    if name == 'gelu_exact':
+        return partial(jax.nn.gelu, approximate=False)
+    return getattr(jax.nn, name)
+
+
+def _linen_convolution(
+    x, kernel, strides, padding, *, lhs_dilation, rhs_dilation, dimension_numbers,
+    feature_group_count, precision,
+):  # fmt: skip
+    """`convolution` with the arguments linen gives; its dimension numbers are channels last."""
+    del dimension_numbers
+    return convolution(
+        x,
+        kernel,
+        strides,
+        padding,
+        input_dilation=lhs_dilation,
+        kernel_dilation=rhs_dilation,
+        groups=feature_group_count,
+        precision=precision,
+    )
+
+
+class Conv(nn.Conv):
+    """linen's Conv, every field and padding mode of it, on nnjax's convolution."""
+
+    conv_general_dilated: Callable[..., jax.Array] = _linen_convolution
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """The part of the global batch that is being traced.
+
+    Attributes:
+      offset: position of its first row in the global batch.
+      axis: name of the device axis to reduce statistics over, or None.
+    """
+
+    offset: int | jax.Array = 0
+    axis: str | None = None
+
+
+_shard = contextvars.ContextVar('shard', default=Shard())
+
+
 @contextlib.contextmanager
-def shard(offset=0, axis=None):
-    t=_o.set(offset)
-    try: yield
-    finally: _o.reset(t)
+def shard(offset: int | jax.Array = 0, axis: str | None = None) -> Iterator[None]:
+    """Tells the layers called inside which rows they see; enter it within the traced function."""
+    token = _shard.set(Shard(offset, axis))
+    try:
+        yield
+    finally:
+        _shard.reset(token)
+
+
 class Dropout(nn.Module):
-    rate: float
+    """Zeroes a share of the elements of each example in training and scales up the others.
+
+    The mask of an example is a function of the key of the 'dropout' collection and of its position
+    in the global batch (see `shard`), however the batch is split over devices or microbatches.
+
+    Attributes:
+      rate: the share to drop, in [0, 1); a Python 0 draws nothing, an array may be traced.
+    """
+
+    rate: float | jax.Array
+
     @nn.compact
-    def __call__(s,x,deterministic):
-        if deterministic: return x
-        key=s.make_rng('dropout')
-        keep=jax.vmap(lambda i: jax.random.bernoulli(jax.random.fold_in(key,i),1-float(s.rate),x.shape[1:]))(_o.get()+jnp.arange(x.shape[0]))
-        return jnp.where(keep,x*jnp.asarray(1/(1-s.rate),x.dtype),jnp.zeros((),x.dtype))
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """x [N, ...] -> the same shape and dtype."""
+        if not train or (isinstance(self.rate, (int, float)) and self.rate == 0):
+            return x
+        key = self.make_rng('dropout')
+        keep = 1 - jnp.float32(self.rate)
+
+        def mask(position):
+            return jax.random.bernoulli(jax.random.fold_in(key, position), keep, x.shape[1:])
+
+        kept = jax.vmap(mask)(_shard.get().offset + jnp.arange(len(x)))
+        return jnp.where(kept, x / keep.astype(x.dtype), jnp.zeros((), x.dtype))

@@ -1,17 +1,37 @@
-import flax.linen as nn, jax.numpy as jnp
+"""Multi-layer perceptron."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from nnjax.fields import BelowOne, Count
 from nnjax.models import layers
+
+
 class MLP(nn.Module):
-    """m
+    """x [N, ...] -> logits [N, classes]: each example flattened, then dense layers.
 
     Attributes:
-      hidden: sizes
+      classes: number of outputs.
+      hidden: widths of the hidden layers; () is logistic regression.
+      activation: function after each hidden layer.
+      dropout: share of hidden units dropped in training.
+      dtype: of the computation; parameters and logits are float32.
     """
-    classes: int = 10
-    hidden: tuple[int,...] = (64,)
-    dtype: object = None
-    dropout: float = 0.0
+
+    classes: Count = 10
+    hidden: tuple[Count, ...] = (64,)
+    activation: layers.Activation = 'relu'
+    dropout: BelowOne = 0.0
+    dtype: Any = None
+
     @nn.compact
-    def __call__(s,x,train=False):
-        x=x.reshape(x.shape[0],-1); x=x if s.dtype is None else x.astype(s.dtype)
-        for h in s.hidden: x=layers.Dropout(s.dropout)(nn.relu(nn.Dense(h,dtype=s.dtype)(x)), not train)
-        return nn.Dense(s.classes,dtype=s.dtype)(x).astype(jnp.float32)
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        x = x.reshape(x.shape[0], -1)
+        for width in self.hidden:
+            x = layers.Dense(width, dtype=self.dtype)(x)
+            x = layers.activation(self.activation)(x)
+            x = layers.Dropout(self.dropout)(x, train)
+        return layers.Dense(self.classes, dtype=self.dtype)(x).astype(jnp.float32)

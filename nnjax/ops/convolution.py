@@ -65,12 +65,14 @@ def convolution(
 
 
 def _served(x, kernel, geometry, groups) -> bool:
-    """Whether patches can do it; the rest, mistakes and their messages included, is the stock's."""
-    strides, padding, input_dilation, kernel_dilation = geometry
-    shapes = (*x.shape, *kernel.shape)
-    if not all(isinstance(length, int) and length > 0 for length in shapes):
-        return False  # nothing to do, or the symbolic sizes of an export
-    if not x.ndim == kernel.ndim == len(strides) + 2 or x.dtype != kernel.dtype:
+    """Whether patches will do; the rest, mistakes and their messages included, is the stock's."""
+    strides, padding, input_dilation, _ = geometry
+    lengths = (*x.shape, *kernel.shape)
+    if not all(isinstance(length, int) and length > 0 for length in lengths):
+        return False  # nothing to compute, or the symbolic sizes of an export
+    if x.dtype != kernel.dtype or not jnp.issubdtype(x.dtype, jnp.floating):
+        return False
+    if x.ndim != kernel.ndim or len(strides) != x.ndim - 2:
         return False
     if x.shape[-1] != kernel.shape[-2] * groups or kernel.shape[-1] % groups:
         return False
@@ -79,10 +81,10 @@ def _served(x, kernel, geometry, groups) -> bool:
     return min(_output_space(x, kernel, geometry)) > 0
 
 
-def _pads(x, kernel, geometry) -> list[tuple[int, int]]:
+def _pads(x, kernel, geometry) -> Sequence[tuple[int, int]]:
     strides, padding, _, dilation = geometry
     if not isinstance(padding, str):
-        return list(padding)
+        return padding
     window = [(k - 1) * d + 1 for k, d in zip(kernel.shape, dilation)]
     return lax.padtype_to_pads(x.shape[1:-1], window, strides, padding)
 
@@ -90,70 +92,65 @@ def _pads(x, kernel, geometry) -> list[tuple[int, int]]:
 def _output_space(x, kernel, geometry) -> list[int]:
     strides, _, input_dilation, dilation = geometry
     pads = _pads(x, kernel, geometry)
-    return [
-        ((n - 1) * spread + 1 + sum(pad) - (k - 1) * d - 1) // stride + 1
-        for n, k, stride, pad, spread, d in zip(
-            x.shape[1:-1], kernel.shape, strides, pads, input_dilation, dilation
-        )
-    ]
+    padded = [(n - 1) * d + 1 + sum(p) for n, d, p in zip(x.shape[1:], input_dilation, pads)]
+    window = [(k - 1) * d + 1 for k, d in zip(kernel.shape, dilation)]
+    return [(n - w) // stride + 1 for n, w, stride in zip(padded, window, strides)]
 
 
 def _by_patches(x, kernel, geometry, groups, precision) -> jax.Array:
     """The convolution as products of shifted views of the input with the kernel's taps."""
     strides, _, input_dilation, dilation = geometry
-    pads = _pads(x, kernel, geometry)
     space = _output_space(x, kernel, geometry)
-    window = kernel.shape[:-2]
+    taps = list(itertools.product(*map(range, kernel.shape[:-2])))
+    edges = [
+        (low, high, d - 1) for (low, high), d in zip(_pads(x, kernel, geometry), input_dilation)
+    ]
+
+    def view(x, tap):
+        first = (t * d for t, d in zip(tap, dilation))
+        return x[:, *(slice(f, f + (n - 1) * s + 1, s) for f, n, s in zip(first, space, strides))]
 
     def convolve(x, kernel):
-        interior = [(low, high, spread - 1) for (low, high), spread in zip(pads, input_dilation)]
-        x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *interior, (0, 0, 0)])
-        views = []
-        for tap in itertools.product(*map(range, window)):
-            first = [t * d for t, d in zip(tap, dilation)]
-            cut = (slice(f, f + (n - 1) * s + 1, s) for f, n, s in zip(first, space, strides))
-            views.append(x[:, *cut])
-        if kernel.shape[-2] == 1 and groups > 1:
-            return _weighted_sum(views, kernel)
-        parts = zip(*(jnp.split(view, groups, -1) for view in views))
+        x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
+        if groups > 1 and kernel.shape[-2] == 1:
+            return _depthwise([view(x, tap) for tap in taps], kernel)
+        parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1))
         products = [
-            _product(jnp.concatenate(part, -1), weights, precision)
-            for part, weights in zip(parts, jnp.split(kernel, groups, -1))
+            jnp.tensordot(
+                jnp.concatenate([view(part, tap) for tap in taps], -1),
+                weights.reshape(-1, weights.shape[-1]),
+                axes=1,
+                precision=precision,
+            )
+            for part, weights in parts
         ]
         return jnp.concatenate(products, -1)
 
-    patches = math.prod(window) * math.prod(space) * x.shape[-1] * x.dtype.itemsize
-    return _in_slices(convolve, x, kernel, max(1, CACHE // patches))
+    size = x.dtype.itemsize * x.shape[-1] * math.prod(space) * len(taps)
+    return _in_slices(convolve, x, kernel, max(1, CACHE // size))
 
 
-def _product(patches, kernel, precision) -> jax.Array:
-    """[N, *space, taps * C], [*window, C, O] -> [N, *space, O]."""
-    weights = kernel.reshape(-1, kernel.shape[-1])
-    return jnp.matmul(patches, weights, precision=precision)
-
-
-def _weighted_sum(views, kernel) -> jax.Array:
-    """Depthwise: views [N, *space, C] for each tap, [*window, 1, C * M] -> [N, *space, C * M]."""
-    channels = views[0].shape[-1]
-    weights = kernel.reshape(len(views), channels, -1)
-    # TODO rank
-    total = sum(view[..., None] * weight for view, weight in zip(views, weights))
-    return total.reshape(*views[0].shape[:-1], -1)
+def _depthwise(views, kernel) -> jax.Array:
+    """A view [N, *space, C] for each tap, [*window, 1, C * M] -> [N, *space, C * M]."""
+    shape, dtype = views[0].shape, views[0].dtype
+    wide = jnp.promote_types(dtype, jnp.float32)
+    weights = kernel.astype(wide).reshape(len(views), *(1,) * (len(shape) - 1), shape[-1], -1)
+    total = sum(view.astype(wide)[..., None] * w for view, w in zip(views, weights))
+    return total.reshape(*shape[:-1], -1).astype(dtype)
 
 
 def _in_slices(function: Callable, x: jax.Array, kernel: jax.Array, rows: int) -> jax.Array:
     """function(x, kernel) on about `rows` rows of x at a time, so that its patches stay in cache.
 
-    The gradient builds the patches of a slice again: reading 35 MB of them from memory (batch 256)
-    takes longer. The last slice is filled up with zeros.
+    The gradient builds a slice's patches again, which is faster than reading them from memory.
     """
     count = -(-len(x) // rows)
     if count == 1:
         return function(x, kernel)
-    # an even split if there is one nearby
     count = next((c for c in range(count, 2 * count) if len(x) % c == 0), count)
-    size = -(-len(x) // count)
-    filled = jnp.pad(x, [(0, count * size - len(x))] + [(0, 0)] * (x.ndim - 1))
-    slices = filled.reshape(count, size, *x.shape[1:])
+    rows = -(-len(x) // count)
+    spare = count * rows - len(x)  # rows of zeros, where no number nearby divides the batch
+    filled = jnp.pad(x, [(0, spare)] + [(0, 0)] * (x.ndim - 1))
+    slices = filled.reshape(count, rows, *x.shape[1:])
     y = lax.map(lambda piece: jax.checkpoint(function)(piece, kernel), slices)
     return y.reshape(-1, *y.shape[2:])[: len(x)]

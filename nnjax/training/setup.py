@@ -77,9 +77,10 @@ def setup(config: ConfigDict) -> Setup:
         raise UserError(f'accumulate={config.accumulate} must divide batch={config.batch}')
 
     steps = functools.partial(duration.steps, size=len(dataset.train), batch=config.batch)
-    total = 2 if config.smoke else steps(config.total)
+    total = steps(config.total)
     if total < 1:
         raise UserError(f'total={config.total!r} is less than one step')
+    total = 2 if config.smoke else total
     to_steps = functools.partial(steps, total=total)
     hyperparameters = build.hyperparameters(config, to_steps)
     hyperparameters['total'] = np.float32(total)

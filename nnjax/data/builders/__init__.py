@@ -36,7 +36,6 @@ def prepare(name: str, folder: str | None = None, source: str | None = None) -> 
     """
     target = str(folder or data_dir())
     builder = _own(name, target, source) if name in OWN else _stock(name, target)
-    builder.download_and_prepare(file_format='array_record') if name in OWN else None
     splits = ', '.join(f'{n} {s.num_examples}' for n, s in builder.info.splits.items())
     return f'{name} {builder.info.version}: {splits} in {builder.data_path}'
 
@@ -48,7 +47,12 @@ def _own(name: str, target: str, source: str | None):
     # A stock builder of the same name may be registered later; both must be free to exist.
     with tfds.core.registered.skip_registration():
         builder = module.builder(source)
-    return builder(data_dir=target, file_format='array_record')
+    made = builder(data_dir=target, file_format='array_record')
+    try:
+        made.download_and_prepare(file_format='array_record')
+    except FileExistsError:  # another process was as quick; its files are the same
+        made = builder(data_dir=target, file_format='array_record')
+    return made
 
 
 def _stock(name: str, target: str):

@@ -26,9 +26,7 @@ PARAMS = jax.tree.map(
     SHAPES,
     is_leaf=lambda x: isinstance(x, tuple),
 )
-NOISE = jax.tree.map(
-    lambda p: jnp.asarray(rng.normal(size=(STEPS, *p.shape)), jnp.float32), PARAMS
-)
+NOISE = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=(STEPS, *p.shape)), jnp.float32), PARAMS)
 
 
 def gradient(params, noise):
@@ -123,12 +121,15 @@ TORCH = [
 
 @pytest.mark.parametrize('theirs, their_settings, name, settings', TORCH)
 def test_trajectory_is_pytorch(theirs, their_settings, name, settings):
-    assert_same(ours(name=name, lr=0.05, **settings), of_torch(theirs, lr=0.05, **their_settings), 1e-5)
+    assert_same(
+        ours(name=name, lr=0.05, **settings), of_torch(theirs, lr=0.05, **their_settings), 1e-5
+    )
 
 
 def test_schedule_momentum_and_clip_are_pytorch():
     expected = of_torch(
-        'SGD', lambda s, o: s.CosineAnnealingLR(o, STEPS), clip=1.5, lr=0.1, momentum=0.9)
+        'SGD', lambda s, o: s.CosineAnnealingLR(o, STEPS), clip=1.5, lr=0.1, momentum=0.9
+    )
     assert_same(ours(name='sgd', lr=0.1, momentum=0.9, decay='cosine', clip=1.5), expected)
 
 
@@ -169,8 +170,12 @@ def test_one_trace_for_all_numbers(name):
     traces = []
 
     def numbers(n):
-        fields = {'momentum': 0.8 + n / 50, 'b1': 0.8 + n / 50, 'b2': 0.9 + n / 100,
-                  'eps': 1e-4 * (n + 1)}
+        fields = {
+            'momentum': 0.8 + n / 50,
+            'b1': 0.8 + n / 50,
+            'b2': 0.9 + n / 100,
+            'eps': 1e-4 * (n + 1),
+        }
         return 0.01 * (n + 1), 0.05 * n, {f: v for f, v in fields.items() if f in takes}
 
     @jax.jit
@@ -186,7 +191,8 @@ def test_one_trace_for_all_numbers(name):
             optimizer = alias(lr, **given, **seed)
         else:
             optimizer = optax.chain(
-                optax.add_decayed_weights(weight_decay, mask), alias(lr, **given, **seed))
+                optax.add_decayed_weights(weight_decay, mask), alias(lr, **given, **seed)
+            )
         first, state = optimizer.update(grads[0], optimizer.init(params), params)
         return first, optimizer.update(grads[1], state, params)[0]
 
@@ -211,7 +217,9 @@ PATHS = {'Dense_0/bias', 'Dense_0/kernel', 'Dense_1/kernel', 'LayerNorm_0/scale'
 def moved(updates) -> set[str]:
     """The paths of parameters that an update changes."""
     leaves = jax.tree_util.tree_leaves_with_path(updates)
-    return {jax.tree_util.keystr(p, simple=True, separator='/') for p, u in leaves if jnp.any(u != 0)}
+    return {
+        jax.tree_util.keystr(p, simple=True, separator='/') for p, u in leaves if jnp.any(u != 0)
+    }
 
 
 @pytest.mark.parametrize('exclude, decayed', [
@@ -244,7 +252,9 @@ def test_clip_is_of_the_global_norm(limit):
 
 
 def test_frozen_gradients_do_not_count_in_the_norm():
-    optimizer = optim.make('sgd', lr=1.0, clip=0.5, groups={'rest': optim.group('Norm|_1', freeze=True)})
+    optimizer = optim.make(
+        'sgd', lr=1.0, clip=0.5, groups={'rest': optim.group('Norm|_1', freeze=True)}
+    )
     assert optax.global_norm(update(optimizer, GRADS)) == pytest.approx(0.5)
 
 
@@ -359,10 +369,13 @@ def test_mistakes_are_refused_in_one_line(settings, message):
     assert '\n' not in str(error.value)
 
 
-@pytest.mark.parametrize('settings, message', [
-    ({'match': '('}, "match='\\(' is no regular expression"),
-    ({'match': 'x', 'freeze': True, 'lr': 0.1}, 'frozen parameters take neither'),
-])
+@pytest.mark.parametrize(
+    'settings, message',
+    [
+        ({'match': '('}, "match='\\(' is no regular expression"),
+        ({'match': 'x', 'freeze': True, 'lr': 0.1}, 'frozen parameters take neither'),
+    ],
+)
 def test_mistakes_in_a_group(settings, message):
     with pytest.raises(UserError, match=message):
         optim.group(**settings)

@@ -45,7 +45,8 @@ def torch_curve(make, steps):
 @pytest.mark.parametrize('warmup, final', [(0, 0.0), (7, 0.0), (7, 0.1), (40, 0.1)])
 def test_cosine_is_optax(warmup, final):
     reference = optax.warmup_cosine_decay_schedule(
-        1 / (warmup + 1), 1.0, warmup, 50, end_value=final)
+        1 / (warmup + 1), 1.0, warmup, 50, end_value=final
+    )
     expected = values(reference, jnp.arange(51))
     np.testing.assert_allclose(curve('cosine', 50, warmup, final), expected, atol=1e-6)
 
@@ -53,15 +54,18 @@ def test_cosine_is_optax(warmup, final):
 @pytest.mark.parametrize('warmup, final', [(0, 0.0), (7, 0.2)])
 def test_linear_is_optax(warmup, final):
     reference = optax.join_schedules(
-        [optax.linear_schedule(1 / (warmup + 1), 1.0, warmup or 1),
-         optax.linear_schedule(1.0, final, 50 - warmup)], [warmup])
+        [
+            optax.linear_schedule(1 / (warmup + 1), 1.0, warmup or 1),
+            optax.linear_schedule(1.0, final, 50 - warmup),
+        ],
+        [warmup],
+    )
     expected = values(reference, jnp.arange(51))
     np.testing.assert_allclose(curve('linear', 50, warmup, final), expected, atol=1e-6)
 
 
 def test_warmup_is_pytorch_linear_lr():
-    expected = torch_curve(
-        lambda s, o: s.LinearLR(o, start_factor=1 / 6, total_iters=5), 20)
+    expected = torch_curve(lambda s, o: s.LinearLR(o, start_factor=1 / 6, total_iters=5), 20)
     np.testing.assert_allclose(curve('constant', 20, 5, steps=20), expected, atol=1e-6)
 
 
@@ -97,10 +101,14 @@ def test_one_cycle_is_optax(total, peak):
 def test_one_cycle_is_pytorch(total, peak):
     """PyTorch reaches the minimum with the last update, so its run is one step shorter."""
     expected = torch_curve(
-        lambda s, o: s.OneCycleLR(o, 1.0, total_steps=total + 1, pct_start=peak,
-                                  cycle_momentum=False), total)
-    ours = curve('one_cycle', total, 0, 1 / 25e4, peak=(peak * (total + 1) - 1) / total,
-                 steps=total)
+        lambda s, o: s.OneCycleLR(
+            o, 1.0, total_steps=total + 1, pct_start=peak, cycle_momentum=False
+        ),
+        total,
+    )
+    ours = curve(
+        'one_cycle', total, 0, 1 / 25e4, peak=(peak * (total + 1) - 1) / total, steps=total
+    )
     np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
@@ -143,7 +151,7 @@ def test_positive_at_every_update_and_never_above_one(decay, total, warmup, fina
     steps = np.linspace(0, total - 1, 8).astype(np.int32)
     factor = compiled(decay)(steps, *map(np.float32, (total, warmup, final)))
     assert factor.dtype == jnp.float32
-    assert np.all((0 < factor) & (factor <= 1 + 1e-6))
+    assert np.all((factor > 0) & (factor <= 1 + 1e-6))
     if decay != 'one_cycle':
         assert np.all(factor[steps >= warmup] >= final * (1 - 1e-5))
 

@@ -66,6 +66,6 @@ class CNN(nn.Module):
                     f'{len(self.channels)} ({channels} channels, {self.kernel}x{self.kernel} '
                     f'{self.padding}) receives {before[0]}x{before[1]}, its 2x2 pool '
                     f'{max(after[0], 0)}x{max(after[1], 0)}; '
-                    "use padding='SAME', fewer channels or larger images"
+                    "use a shorter `channels`, larger images or padding='SAME'"
                 )
             before = [n // WINDOW for n in after]

@@ -90,7 +90,7 @@ def make(
       lr: base learning rate
       decay: schedule of the learning rate after the warmup
       warmup: length of the linear warmup
-      final: the learning rate at the end of the decay, as a fraction of lr
+      final: fraction of lr at the end of the decay; no decay falls below it
       boundaries: fractions of the run at which decay 'step' drops
       drop: factor of decay 'step' at each boundary
       peak: fraction of the steps after warmup at which decay 'one_cycle' is highest

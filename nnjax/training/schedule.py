@@ -43,7 +43,7 @@ def factor(
       step: 0 for the first update; any number type.
       total: the decay has ended at this step.
       warmup: may be 0, or reach beyond the total.
-      final: the multiplier at the end, below which no decay goes.
+      final: the multiplier at the end; no decay falls below it.
       boundaries: of step, as fractions of the total.
       drop: of step.
       peak: of one_cycle, the fraction of the steps after warmup at which it is highest.

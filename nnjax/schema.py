@@ -157,9 +157,10 @@ def _describe(option) -> str:
     if origin is Literal:
         return 'one of ' + ', '.join(map(str, args))
     if origin is tuple:
-        kind = _SIMPLE.get(args[0], getattr(args[0], '__name__', _describe(args[0])))
         if args[-1] is Ellipsis:
-            return f'a tuple of {kind.removeprefix("a ")}s'
+            noun, _, range_ = _describe(args[0]).removeprefix('a ').partition('number')
+            return f'a tuple of {noun}numbers{range_}' if 'number' in _describe(args[0]) else (
+                f'a tuple of {noun}s')
         return f'a tuple of {len(args)}: ({", ".join(_describe(a) for a in args)})'
     if option is type(None) or option is None:
         return 'None'

@@ -9,8 +9,13 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # One cache for the session and its subprocesses: prepared data and compiled programs are reused.
 os.environ.setdefault('NNJAX_CACHE_DIR', str(Path(tempfile.gettempdir()) / f'nnjax-tests-{os.getuid()}'))
 
+import hypothesis  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
+
+# Deadlines would time the machine; a fixed seed makes every run of the suite the same.
+hypothesis.settings.register_profile('nnjax', deadline=None, derandomize=True, max_examples=40)
+hypothesis.settings.load_profile('nnjax')
 
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')

@@ -15,13 +15,15 @@ def torch():
     return pytest.importorskip('torch')
 
 
+def normal(*shape):
+    """NumPy's, to compile nothing."""
+    return jnp.asarray(np.random.default_rng(0).standard_normal(shape, np.float32))
+
+
 def random_variables(model, x):
     """Parameters with every entry random, biases included."""
     variables = jax.eval_shape(model.init, jax.random.key(0), x)
-    leaves, structure = jax.tree.flatten(variables)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    values = [0.1 * jax.random.normal(key, leaf.shape) for key, leaf in zip(keys, leaves)]
-    return jax.tree.unflatten(structure, values)
+    return jax.tree.map(lambda leaf: 0.1 * normal(*leaf.shape).astype(leaf.dtype), variables)
 
 
 def count(model, *shape):
@@ -76,7 +78,7 @@ def test_mlp_is_pytorchs(torch):
         torch.nn.Tanh(),
         torch.nn.Linear(8, 5),
     )
-    x = jax.random.normal(jax.random.key(2), (7, 6, 6, 1))
+    x = normal(7, 6, 6, 1)
     assert_same_as_pytorch(torch, MLP(classes=5, hidden=(16, 8), activation='tanh'), module, x)
 
 
@@ -96,7 +98,7 @@ def test_cnn_is_pytorchs(torch):
                 x = torch.nn.functional.max_pool2d(torch.relu(convolution(x)), 2)
             return self.head(torch.relu(self.hidden(x.permute(0, 2, 3, 1).flatten(1))))
 
-    x = jax.random.normal(jax.random.key(2), (4, 28, 28, 1))
+    x = normal(4, 28, 28, 1)
     assert_same_as_pytorch(torch, CNN(), Reference(), x)
 
 
@@ -113,11 +115,11 @@ def test_number_of_parameters():
 @pytest.mark.parametrize('model', [MLP(), CNN(channels=(4, 8), dense=(16,))])
 def test_precision(model):
     """bfloat16 is for the computation: parameters and logits stay float32, numbers stay near."""
-    x = jax.random.normal(jax.random.key(0), (4, 12, 12, 1))
+    x = normal(4, 12, 12, 1)
     low = model.clone(dtype=jnp.dtype('bfloat16'))
-    variables = low.init(jax.random.key(1), x)
+    variables = random_variables(low, x)
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype('float32')}
-    logits, exact = low.apply(variables, x), model.apply(variables, x)
+    logits, exact = jax.jit(low.apply)(variables, x), jax.jit(model.apply)(variables, x)
     assert logits.dtype == exact.dtype == jnp.float32
     assert 'bf16' in str(jax.make_jaxpr(low.apply)(variables, x))
     assert 0 < jnp.max(jnp.abs(logits - exact)) < 0.05 * jnp.max(jnp.abs(exact))
@@ -126,13 +128,14 @@ def test_precision(model):
 @pytest.mark.parametrize('model', [MLP(dropout=0.5), CNN(channels=(4,), dense=(16,), dropout=0.5)])
 def test_dropout_only_in_training_and_by_example(model):
     x = jnp.ones((6, 8, 8, 1))
-    variables = model.init(jax.random.key(0), x)
+    variables = random_variables(model, x)
 
+    @jax.jit
     def train(x, offset=0):
         with layers.shard(offset=offset):
             return model.apply(variables, x, train=True, rngs={'dropout': jax.random.key(1)})
 
-    quiet, noisy = model.apply(variables, x), train(x)
+    quiet, noisy = jax.jit(model.apply)(variables, x), train(x)
     np.testing.assert_allclose(quiet, jnp.broadcast_to(quiet[:1], quiet.shape), rtol=1e-5)
     assert len(np.unique(np.asarray(noisy[:, 0]))) > 1
     parts = jnp.concatenate([train(x[:2]), train(x[2:], offset=2)])

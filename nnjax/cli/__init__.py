@@ -40,7 +40,11 @@ def run(argv: list[str]) -> int:
     if command not in COMMANDS:
         raise unknown('command', command, COMMANDS)
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # XLA's own chatter
+    from absl import logging
+
     from nnjax.cli import options
+
+    logging.set_verbosity(logging.ERROR)  # libraries' advice; what matters is raised
 
     module = importlib.import_module(f'nnjax.cli.{command}')
     parsed = options.parse(command, module, rest)

@@ -85,7 +85,7 @@ def _help(command: str, module, parsed: Options) -> str:
 
     lines += ['', f'Fields of {parsed.flags.config}, each settable as --config.FIELD=VALUE:']
     for path, value, allowed, doc in configs.describe(configs.load(parsed.flags.config, parsed.overrides)):
-        lines.append(f'  {path} = {value!r}')
+        lines.append(f'  {path} = {value}')
         lines.append(f'      {allowed}' + (f'; {doc}' if doc else ''))
     return '\n'.join(lines)
 

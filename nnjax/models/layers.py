@@ -8,7 +8,7 @@ import contextvars
 import dataclasses
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import flax.linen as nn
 import jax
@@ -82,7 +82,7 @@ class Shard:
     axis: str | None = None
 
 
-_shard = contextvars.ContextVar('shard', default=Shard())
+_shard: contextvars.ContextVar[Shard] = contextvars.ContextVar('shard', default=Shard())  # noqa: B039 (it is frozen)
 
 
 @contextlib.contextmanager

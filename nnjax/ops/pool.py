@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 Padding = str | Sequence[tuple[int, int]]
@@ -32,8 +33,8 @@ def max_pool(
       strides: steps between windows; None puts windows side by side (linen's default is 1).
       padding: 'VALID', 'SAME' or (low, high) for each space axis; padding never is the maximum.
     """
-    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
-    lowest = jnp.array(lowest, x.dtype)
+    lowest = -np.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+    lowest = np.array(lowest, x.dtype)  # NumPy's: reduce_window knows its gradient for a constant
     window, strides, pads = _geometry(x, window, strides, padding)
     if window == strides:
         windows, axes = _side_by_side(x, window, pads, lowest)
@@ -53,7 +54,7 @@ def avg_pool(
 
     Arguments are those of `max_pool`.
     """
-    zero = jnp.zeros((), x.dtype)
+    zero = np.zeros((), x.dtype)
     window, strides, pads = _geometry(x, window, strides, padding)
     if window == strides:
         windows, axes = _side_by_side(x, window, pads, zero)

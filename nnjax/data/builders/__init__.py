@@ -1,6 +1,9 @@
 """nnjax's own TFDS builders and the preparation of data sets, TensorFlow never imported."""
 
+import contextlib
 import importlib
+import os
+import sys
 from pathlib import Path
 
 from nnjax.data import cache
@@ -11,8 +14,6 @@ OWN = ('digits', 'fashion_mnist')
 
 def data_dir() -> Path:
     """Where prepared data sets live: NNJAX_DATA_DIR, or tfds in the cache folder."""
-    import os
-
     return Path(os.environ.get('NNJAX_DATA_DIR') or cache.root() / 'tfds')
 
 
@@ -48,8 +49,10 @@ def _own(name: str, target: str, source: str | None):
     with tfds.core.registered.skip_registration():
         builder = module.builder(source)
     made = builder(data_dir=target, file_format='array_record')
+    tfds.disable_progress_bar()
     try:
-        made.download_and_prepare(file_format='array_record')
+        with contextlib.redirect_stdout(sys.stderr):
+            made.download_and_prepare(file_format='array_record')
     except FileExistsError:  # another process was as quick; its files are the same
         made = builder(data_dir=target, file_format='array_record')
     return made

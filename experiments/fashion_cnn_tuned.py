@@ -15,8 +15,9 @@ def get_config(arg=''):
     c.augment = 'pad_crop(2) | flip'
     c.model = bind(models.CNN, channels=(32, 64, 128), padding='SAME', dense=(128,), dropout=0.3)
     c.task = bind(tasks.classification, smoothing=0.1)
-    c.optim = bind(optim.make, name='adamw', lr=0.003, decay='cosine', warmup='5%',
-                   weight_decay=0.05)
+    c.optim = bind(
+        optim.make, name='adamw', lr=0.003, decay='cosine', warmup='5%', weight_decay=0.05
+    )
     c.best = 'max accuracy'
     c.eval_every = '1 epoch'
     return c

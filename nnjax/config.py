@@ -132,12 +132,16 @@ def field_of(config: ConfigDict, path: str) -> tuple[ConfigDict, str, schema.Fie
             )
         if last:
             if isinstance(here.get(part), ConfigDict):
-                raise UserError(f'{path!r} is a section; set one of its fields, e.g. {path}.'
-                                f'{next(n for n in here[part] if n != "fn")}')
+                raise UserError(
+                    f'{path!r} is a section; set one of its fields, e.g. {path}.'
+                    f'{next(n for n in here[part] if n != "fn")}'
+                )
             return here, part, field or schema.Field.any(part)
         here = here.get(part)
         if not isinstance(here, ConfigDict):
-            raise UserError(f'config field {".".join(parts[: depth + 1])!r} is a value, not a section')
+            raise UserError(
+                f'config field {".".join(parts[: depth + 1])!r} is a value, not a section'
+            )
         owner = schema.resolve(here.fn) if 'fn' in here else None
     raise AssertionError('unreachable')
 
@@ -156,7 +160,9 @@ def check(config: ConfigDict) -> None:
     """Every value of a finished config against its field; UserError at the first mistake."""
     for name in SECTIONS:
         if config.get(name) is None:
-            raise UserError(f'the config has no section {name!r}; set it with config.{name} = bind(...)')
+            raise UserError(
+                f'the config has no section {name!r}; set it with config.{name} = bind(...)'
+            )
     for path, value in leaves(config):
         if path.rsplit('.', 1)[-1] != 'fn':
             field_of(config, path)[2].check(value, path)
@@ -212,8 +218,9 @@ def load(spec: str, overrides: Mapping[str, str] | None = None) -> ConfigDict:
     except UserError as error:
         raise UserError(f'{spec}: {error}') from None
     if not isinstance(config, ConfigDict):
-        raise UserError(f'{spec}: get_config must return a config made by base(), '
-                        f'got {type(config).__name__}')
+        raise UserError(
+            f'{spec}: get_config must return a config made by base(), got {type(config).__name__}'
+        )
     config.lock()
     for path, text in (overrides or {}).items():
         override(config, path, text)
@@ -247,14 +254,19 @@ def find(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    shipped = {p.stem: p for folder in _folders() for p in sorted(folder.glob('*.py'))
-               if not p.stem.startswith('_')}
+    shipped = {
+        p.stem: p
+        for folder in _folders()
+        for p in sorted(folder.glob('*.py'))
+        if not p.stem.startswith('_')
+    }
     if name in shipped:
         return shipped[name]
     if path.is_dir():
         raise UserError(f'--config={name} is a folder; name an experiment file in it')
-    raise UserError(f'no experiment file {name!r}{nearest(path.stem, shipped)} '
-                    f'(shipped: {", ".join(shipped)})')
+    raise UserError(
+        f'no experiment file {name!r}{nearest(path.stem, shipped)} (shipped: {", ".join(shipped)})'
+    )
 
 
 def _folders() -> list[Path]:

@@ -17,7 +17,9 @@ def parse(text: str) -> tuple[float, str]:
     """'5 epochs' -> (5.0, 'epoch'); the unit is one of epoch, step, example, %."""
     match = _PATTERN.fullmatch(text)
     if not match:
-        raise UserError(f"{text!r} is no duration (write '3 epochs', '5%', '200 steps' or '9000 examples')")
+        raise UserError(
+            f"{text!r} is no duration (write '3 epochs', '5%', '200 steps' or '9000 examples')"
+        )
     return float(match[1]), match[2].rstrip('s')
 
 
@@ -29,7 +31,7 @@ def steps(text: str, *, size: int, batch: int, total: int | None = None) -> int:
     number, unit = parse(text)
     if unit == '%':
         if total is None:
-            raise UserError(f"total={text!r} must be in epochs, steps or examples")
+            raise UserError(f'total={text!r} must be in epochs, steps or examples')
         exact = number / 100 * total
     else:
         exact = number * {'epoch': size / batch, 'step': 1, 'example': 1 / batch}[unit]

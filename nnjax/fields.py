@@ -48,7 +48,9 @@ BelowOne = Annotated[float, Range(0, 1, open_high=True)]
 
 # A length of training: '60 epochs', '5%', '2000 steps', '1000000 examples'. Whoever declares a
 # field of this type receives a number of steps (a traced float inside the compiled step).
-Duration = Annotated[str, Grammar("a duration such as '3 epochs', '5%', '200 steps', '9000 examples'")]
+Duration = Annotated[
+    str, Grammar("a duration such as '3 epochs', '5%', '200 steps', '9000 examples'")
+]
 
 # A pipeline of operations: 'pad_crop(2) | flip'. Empty means none.
 Operations = Annotated[str, Grammar("operations such as 'pad_crop(2) | flip'")]

@@ -61,7 +61,9 @@ class Field:
     def parse(self, text: str, path: str) -> Any:
         """A flag's text -> a value for `check`."""
         if _accepts_text(self.annotation) and not (text == 'None' and _optional(self.annotation)):
-            return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in '"\'' else text
+            return (
+                text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in '"\'' else text
+            )
         try:
             return ast.literal_eval(text)
         except (ValueError, SyntaxError):
@@ -89,8 +91,13 @@ def _options(annotation) -> list:
 
 
 def _choices(annotation) -> list[str]:
-    return [c for o in _options(annotation) if typing.get_origin(o) is Literal
-            for c in typing.get_args(o) if isinstance(c, str)]
+    return [
+        c
+        for o in _options(annotation)
+        if typing.get_origin(o) is Literal
+        for c in typing.get_args(o)
+        if isinstance(c, str)
+    ]
 
 
 def _accepts_text(annotation) -> bool:
@@ -128,7 +135,7 @@ def _fit(value, option) -> tuple[bool, Any]:
     if option is tuple or origin is tuple:
         return _fit_tuple(value, args)
     if option is dict or origin in (dict, Mapping):
-        return isinstance(value, Mapping) or isinstance(value, ConfigDict), value
+        return isinstance(value, (Mapping, ConfigDict)), value
     if isinstance(option, type):
         return isinstance(value, (option, ConfigDict)), value
     return True, value
@@ -142,8 +149,10 @@ def _fit_tuple(value, args) -> tuple[bool, Any]:
     kinds = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
     if len(kinds) != len(value):
         return False, value
-    fitted = [next((f for o in _options(k) if (f := _fit(v, o))[0]), (False, v))
-              for v, k in zip(value, kinds)]
+    fitted = [
+        next((f for o in _options(k) if (f := _fit(v, o))[0]), (False, v))
+        for v, k in zip(value, kinds)
+    ]
     return all(ok for ok, _ in fitted), tuple(v for _, v in fitted)
 
 
@@ -159,8 +168,11 @@ def _describe(option) -> str:
     if origin is tuple:
         if args[-1] is Ellipsis:
             noun, _, range_ = _describe(args[0]).removeprefix('a ').partition('number')
-            return f'a tuple of {noun}numbers{range_}' if 'number' in _describe(args[0]) else (
-                f'a tuple of {noun}s')
+            return (
+                f'a tuple of {noun}numbers{range_}'
+                if 'number' in _describe(args[0])
+                else (f'a tuple of {noun}s')
+            )
         return f'a tuple of {len(args)}: ({", ".join(_describe(a) for a in args)})'
     if option is type(None) or option is None:
         return 'None'
@@ -175,8 +187,9 @@ def _describe(option) -> str:
 def fields(target: Callable) -> dict[str, Field]:
     """A function or linen module class -> {parameter name: Field}, in order."""
     function = target.__init__ if inspect.isclass(target) else target
-    hints = typing.get_type_hints(target if inspect.isclass(target) else function,
-                                  include_extras=True)
+    hints = typing.get_type_hints(
+        target if inspect.isclass(target) else function, include_extras=True
+    )
     docs = _doc_lines(inspect.getdoc(target) or '')
     found = {}
     for name, parameter in inspect.signature(target).parameters.items():
@@ -233,7 +246,9 @@ def resolve(name: str) -> Callable:
     if name in _bound:
         return _bound[name]
     if module not in PACKAGES:
-        raise UserError(f'{name!r} is not part of nnjax; give its experiment file with --config=FILE')
+        raise UserError(
+            f'{name!r} is not part of nnjax; give its experiment file with --config=FILE'
+        )
     table = importlib.import_module(module)
     if attribute.startswith('_') or not callable(getattr(table, attribute, None)):
         raise unknown(f'name in {module}', attribute, [n for n in dir(table) if n[0] != '_'])

@@ -4,14 +4,18 @@ import os
 import tempfile
 from pathlib import Path
 
-os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8 ' + os.environ.get('XLA_FLAGS', '')
+os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8 ' + os.environ.get(
+    'XLA_FLAGS', ''
+)
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 # One cache for the session and its subprocesses: prepared data and compiled programs are reused.
-os.environ.setdefault('NNJAX_CACHE_DIR', str(Path(tempfile.gettempdir()) / f'nnjax-tests-{os.getuid()}'))
+os.environ.setdefault(
+    'NNJAX_CACHE_DIR', str(Path(tempfile.gettempdir()) / f'nnjax-tests-{os.getuid()}')
+)
 
-import hypothesis  # noqa: E402
-import jax  # noqa: E402
-import pytest  # noqa: E402
+import hypothesis
+import jax
+import pytest
 
 # Deadlines would time the machine; a fixed seed makes every run of the suite the same.
 hypothesis.settings.register_profile('nnjax', deadline=None, derandomize=True, max_examples=40)

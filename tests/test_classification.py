@@ -39,9 +39,11 @@ def test_labels_may_be_distributions():
     task = classification(smoothing=0.1)
     hard = np.eye(6, dtype=np.float32)[LABELS]
     assert mean(task.loss(LOGITS, {'label': hard})) == pytest.approx(
-        mean(task.loss(LOGITS, {'label': LABELS})), rel=1e-6)
+        mean(task.loss(LOGITS, {'label': LABELS})), rel=1e-6
+    )
     assert mean(task.metrics(LOGITS, {'label': hard})['accuracy']) == pytest.approx(
-        mean(task.metrics(LOGITS, {'label': LABELS})['accuracy']))
+        mean(task.metrics(LOGITS, {'label': LABELS})['accuracy'])
+    )
 
 
 @pytest.mark.parametrize('batch', [5, 8, 37, 64])
@@ -62,20 +64,26 @@ def test_exact_over_a_padded_last_batch(batch):
     probability = np.asarray(jax.nn.softmax(LOGITS))
     names = np.arange(6)
     assert means['accuracy'] == pytest.approx(
-        reference.accuracy_score(LABELS, LOGITS.argmax(1)), rel=1e-6)
+        reference.accuracy_score(LABELS, LOGITS.argmax(1)), rel=1e-6
+    )
     assert means['loss'] == pytest.approx(
-        reference.log_loss(LABELS, probability.astype(float), labels=names), rel=1e-5)
+        reference.log_loss(LABELS, probability.astype(float), labels=names), rel=1e-5
+    )
     assert means['top2'] == pytest.approx(
-        reference.top_k_accuracy_score(LABELS, LOGITS, k=2, labels=names), rel=1e-6)
+        reference.top_k_accuracy_score(LABELS, LOGITS, k=2, labels=names), rel=1e-6
+    )
 
 
 def test_score_equals_scikit_learn():
     task = classification()
-    probability = np.asarray(task.predict(lambda x: x, {'image': jnp.asarray(LOGITS)})['probability'])
+    probability = np.asarray(
+        task.predict(lambda x: x, {'image': jnp.asarray(LOGITS)})['probability']
+    )
     scores = task.score({'probability': probability}, {'label': LABELS})
     predicted = probability.argmax(1)
     precision, recall, f1, _ = reference.precision_recall_fscore_support(
-        LABELS, predicted, average='macro', zero_division=0)
+        LABELS, predicted, average='macro', zero_division=0
+    )
     assert scores['macro_precision'] == pytest.approx(precision)
     assert scores['macro_recall'] == pytest.approx(recall)
     assert scores['macro_f1'] == pytest.approx(f1)
@@ -84,7 +92,8 @@ def test_score_equals_scikit_learn():
 
 
 @pytest.mark.parametrize(
-    'loss', ['cross_entropy', 'focal', 'binary', 'mse', 'mae', 'huber', 'kl', 'hinge'])
+    'loss', ['cross_entropy', 'focal', 'binary', 'mse', 'mae', 'huber', 'kl', 'hinge']
+)
 def test_every_loss_learns_and_predicts_a_distribution(loss):
     task = classification(loss=loss)
     batch = {'label': LABELS, 'image': jnp.asarray(LOGITS)}
@@ -110,7 +119,7 @@ def test_numbers_are_traced():
 
 
 def test_mistakes_are_one_line():
-    with pytest.raises(UserError, match='2 numbers.*6 classes'):
+    with pytest.raises(UserError, match=r'2 numbers.*6 classes'):
         classification(class_weights=(1.0, 2.0)).loss(LOGITS, {'label': LABELS})
     with pytest.raises(UserError, match='from 0 to 9'):
         classification().score({'probability': np.ones((2, 6))}, {'label': np.array([0, 9])})

@@ -30,23 +30,41 @@ def run_folder(tmp_path_factory) -> Path:
     """A short run on digits."""
     folder = tmp_path_factory.mktemp('cli') / 'run'
     with pytest.raises(SystemExit) as stop:
-        cli.main(['train', '--config=digits_mlp', '--config.total=10 epochs', f'--workdir={folder}',
-                  '--quiet'])
+        cli.main(
+            [
+                'train',
+                '--config=digits_mlp',
+                '--config.total=10 epochs',
+                f'--workdir={folder}',
+                '--quiet',
+            ]
+        )
     assert stop.value.code == 0
     return folder
 
 
 def test_train_writes_a_whole_run_folder(run_folder):
     names = {p.name for p in run_folder.iterdir()}
-    assert {'config.json', 'metrics.jsonl', 'environment.json', 'checkpoints', 'predictions',
-            'report.html'} <= names
+    assert {
+        'config.json',
+        'metrics.jsonl',
+        'environment.json',
+        'checkpoints',
+        'predictions',
+        'report.html',
+    } <= names
     last = json.loads((run_folder / 'metrics.jsonl').read_text().splitlines()[-1])
     assert last['split'] == 'test' and last['accuracy'] > 0.9
 
 
 def test_running_again_says_finished(run_folder, capsys):
-    code, out, _ = nnjax(capsys, 'train', '--config=digits_mlp', '--config.total=10 epochs',
-                         f'--workdir={run_folder}')
+    code, out, _ = nnjax(
+        capsys,
+        'train',
+        '--config=digits_mlp',
+        '--config.total=10 epochs',
+        f'--workdir={run_folder}',
+    )
     assert code == 0 and 'finished' in out
 
 
@@ -62,8 +80,13 @@ def test_evaluate_agrees_with_training(run_folder, capsys):
 @pytest.mark.parametrize('checkpoint', ['best', 'last'])
 @pytest.mark.parametrize('split', ['train', 'valid'])
 def test_evaluate_other_splits_and_checkpoints(run_folder, capsys, split, checkpoint):
-    code, out, _ = nnjax(capsys, 'evaluate', f'--workdir={run_folder}', f'--split={split}',
-                         f'--checkpoint={checkpoint}')
+    code, out, _ = nnjax(
+        capsys,
+        'evaluate',
+        f'--workdir={run_folder}',
+        f'--split={split}',
+        f'--checkpoint={checkpoint}',
+    )
     assert code == 0 and json.loads(out)['split'] == split
 
 
@@ -97,12 +120,19 @@ def test_predict_image_files_and_folders_to_jsonl(run_folder, capsys, tmp_path, 
     (tmp_path / 'in').mkdir()
     for number in range(20):
         Image.fromarray(images[number, ..., 0]).save(tmp_path / 'in' / f'{number:02}.png')
-    code, _, _ = nnjax(capsys, 'predict', f'--workdir={run_folder}', str(tmp_path / 'in'),
-                       f'--output={tmp_path / "out.jsonl"}')
+    code, _, _ = nnjax(
+        capsys,
+        'predict',
+        f'--workdir={run_folder}',
+        str(tmp_path / 'in'),
+        f'--output={tmp_path / "out.jsonl"}',
+    )
     rows = [json.loads(line) for line in (tmp_path / 'out.jsonl').read_text().splitlines()]
     assert code == 0 and len(rows) == 20 and rows[3]['input'].endswith('03.png')
     assert sum(int(row['class']) == y for row, y in zip(rows, labels)) >= 17
-    code, out, _ = nnjax(capsys, 'predict', f'--workdir={run_folder}', str(tmp_path / 'in' / '03.png'))
+    code, out, _ = nnjax(
+        capsys, 'predict', f'--workdir={run_folder}', str(tmp_path / 'in' / '03.png')
+    )
     assert read_csv(out)[0]['class'] == rows[3]['class']
 
 
@@ -112,14 +142,20 @@ def test_cost_lists_layers_and_totals(capsys):
 
 
 def test_data_show_draws_a_picture(capsys, tmp_path):
-    code, out, _ = nnjax(capsys, 'data', 'show', '--config=digits_mlp',
-                         f'--output={tmp_path / "sheet.png"}', '--examples=16')
+    code, out, _ = nnjax(
+        capsys,
+        'data',
+        'show',
+        '--config=digits_mlp',
+        f'--output={tmp_path / "sheet.png"}',
+        '--examples=16',
+    )
     assert code == 0 and '16 examples' in out
     assert Image.open(tmp_path / 'sheet.png').size[0] > 100
 
 
 def test_data_prepare(capsys, tmp_path):
-    code, out, _ = nnjax(capsys, 'data', 'prepare', 'digits', f'--data_dir={tmp_path}')
+    code, _, _ = nnjax(capsys, 'data', 'prepare', 'digits', f'--data_dir={tmp_path}')
     assert code == 0 and list(tmp_path.rglob('*.array_record*'))
 
 
@@ -135,8 +171,9 @@ def test_help(capsys):
 
 
 def test_python_m_nnjax_is_the_command():
-    done = subprocess.run([sys.executable, '-m', 'nnjax', 'trane'], capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        [sys.executable, '-m', 'nnjax', 'trane'], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert done.stderr.startswith("nnjax: unknown command 'trane'; did you mean 'train'?")
 
@@ -149,7 +186,7 @@ FILES = {
     'returns.py': 'def get_config(arg=""):\n    return {}\n',
     'bare.py': 'from nnjax.config import base\ndef get_config(arg=""):\n    return base(arg)\n',
     'typo.py': 'from nnjax import models\nfrom nnjax.config import bind\n'
-               'def get_config(arg=""):\n    return bind(models.MLP, hiden=(3,))\n',
+    'def get_config(arg=""):\n    return bind(models.MLP, hiden=(3,))\n',
     'empty.csv': '',
     'words.npy': 'no array',
     'broken.png': 'no image',
@@ -251,7 +288,9 @@ def bad_files(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize('kind, argv, words', BAD, ids=[' '.join(argv) for _, argv, _ in BAD])
-def test_a_mistake_is_one_line(kind, argv, words, capsys, tmp_path, bad_files, run_folder, monkeypatch):
+def test_a_mistake_is_one_line(
+    kind, argv, words, capsys, tmp_path, bad_files, run_folder, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     if kind == 'set':
         argv = ['train', SMOKE, '--workdir=new', *(f'--config.{a}' for a in argv)]
@@ -282,10 +321,12 @@ def test_tensorboard_events(capsys, tmp_path):
 
 
 def test_tensorflow_is_never_imported():
-    code = ('import sys\nfrom nnjax import cli\n'
-            'try: cli.main(["train", "--config=digits_mlp:smoke", "--quiet"])\n'
-            'except SystemExit as stop: assert stop.code == 0\n'
-            'assert not any(name.split(".")[0] == "tensorflow" for name in sys.modules)')
+    code = (
+        'import sys\nfrom nnjax import cli\n'
+        'try: cli.main(["train", "--config=digits_mlp:smoke", "--quiet"])\n'
+        'except SystemExit as stop: assert stop.code == 0\n'
+        'assert not any(name.split(".")[0] == "tensorflow" for name in sys.modules)'
+    )
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:

@@ -50,25 +50,57 @@ def test_bind_is_complete_and_typed():
     assert section.clip is None and section.hidden == (64,)
 
 
-@pytest.mark.parametrize('values', [
-    {'lrr': 1}, {'lr': 'high'}, {'lr': -1.0}, {'lr': float('nan')}, {'lr': True}, {'kind': 'adm'},
-    {'warmup': '3 bananas'}, {'hidden': 3}, {'hidden': ('a',)}, {'crop': (1, 2, 3)},
-    {'smoothing': 1.0}, {'layers': 0}, {'layers': 1.5}, {'bias': 1}, {'name': 3}, {'clip': 0.0},
-])
+@pytest.mark.parametrize(
+    'values',
+    [
+        {'lrr': 1},
+        {'lr': 'high'},
+        {'lr': -1.0},
+        {'lr': float('nan')},
+        {'lr': True},
+        {'kind': 'adm'},
+        {'warmup': '3 bananas'},
+        {'hidden': 3},
+        {'hidden': ('a',)},
+        {'crop': (1, 2, 3)},
+        {'smoothing': 1.0},
+        {'layers': 0},
+        {'layers': 1.5},
+        {'bias': 1},
+        {'name': 3},
+        {'clip': 0.0},
+    ],
+)
 def test_bind_refuses_on_the_line_that_wrote_it(values):
     with pytest.raises(UserError) as error:
         bind(make, **values)
     assert '\n' not in str(error.value) and next(iter(values)) in str(error.value)
 
 
-@pytest.mark.parametrize('path, text, value', [
-    ('optim.lr', '3', 3.0), ('optim.lr', '1e-3', 1e-3), ('optim.kind', 'adam', 'adam'),
-    ('optim.kind', "'adam'", 'adam'), ('optim.hidden', '(1, 2)', (1, 2)), ('optim.hidden', '8,', (8,)),
-    ('optim.hidden', '()', ()), ('optim.clip', '0.5', 0.5), ('optim.clip', 'None', None),
-    ('optim.bias', 'false', False), ('optim.bias', 'False', False), ('optim.layers', '7', 7),
-    ('optim.warmup', '5%', '5%'), ('optim.options.b2', '0.9', 0.9), ('optim.name', '12', '12'),
-    ('seed', '3', 3), ('ema', '0.9', 0.9), ('patience', '2 epochs', '2 epochs'), ('devices', '2', 2),
-])
+@pytest.mark.parametrize(
+    'path, text, value',
+    [
+        ('optim.lr', '3', 3.0),
+        ('optim.lr', '1e-3', 1e-3),
+        ('optim.kind', 'adam', 'adam'),
+        ('optim.kind', "'adam'", 'adam'),
+        ('optim.hidden', '(1, 2)', (1, 2)),
+        ('optim.hidden', '8,', (8,)),
+        ('optim.hidden', '()', ()),
+        ('optim.clip', '0.5', 0.5),
+        ('optim.clip', 'None', None),
+        ('optim.bias', 'false', False),
+        ('optim.bias', 'False', False),
+        ('optim.layers', '7', 7),
+        ('optim.warmup', '5%', '5%'),
+        ('optim.options.b2', '0.9', 0.9),
+        ('optim.name', '12', '12'),
+        ('seed', '3', 3),
+        ('ema', '0.9', 0.9),
+        ('patience', '2 epochs', '2 epochs'),
+        ('devices', '2', 2),
+    ],
+)
 def test_every_kind_of_field_is_settable_by_flag(path, text, value):
     c = config()
     configs.override(c, path, text)
@@ -78,19 +110,22 @@ def test_every_kind_of_field_is_settable_by_flag(path, text, value):
     assert got == value and type(got) is type(value)
 
 
-@pytest.mark.parametrize('path, text, words', [
-    ('optim.lrr', '3', "did you mean 'lr'"),
-    ('optm.lr', '3', "did you mean 'optim'"),
-    ('optim', '3', 'section'),
-    ('optim.lr.x', '3', 'not a section'),
-    ('optim.fn', 'os.system', 'fixed'),
-    ('optim.kind', 'adm', "did you mean 'adam'"),
-    ('optim.lr', '-1', '> 0'),
-    ('precision', 'bf16', 'bfloat16'),
-    ('total', '3', 'duration'),
-    ('seed', '-1', '>= 0'),
-    ('batch', '0', '>= 1'),
-])
+@pytest.mark.parametrize(
+    'path, text, words',
+    [
+        ('optim.lrr', '3', "did you mean 'lr'"),
+        ('optm.lr', '3', "did you mean 'optim'"),
+        ('optim', '3', 'section'),
+        ('optim.lr.x', '3', 'not a section'),
+        ('optim.fn', 'os.system', 'fixed'),
+        ('optim.kind', 'adm', "did you mean 'adam'"),
+        ('optim.lr', '-1', '> 0'),
+        ('precision', 'bf16', 'bfloat16'),
+        ('total', '3', 'duration'),
+        ('seed', '-1', '>= 0'),
+        ('batch', '0', '>= 1'),
+    ],
+)
 def test_a_bad_flag_is_one_line_with_what_is_allowed(path, text, words):
     with pytest.raises(UserError) as error:
         configs.override(config(), path, text)
@@ -103,8 +138,18 @@ def test_saved_configs_come_back_equal():
     assert configs.to_json(configs.from_json(json.loads(text))) == configs.to_json(c)
 
 
-@pytest.mark.parametrize('name', ['os.system', 'subprocess.run', 'nnjax.models.__builtins__',
-                                  'nnjax.training.loop.train', 'nnjax.models.nothing', 'x', ''])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'os.system',
+        'subprocess.run',
+        'nnjax.models.__builtins__',
+        'nnjax.training.loop.train',
+        'nnjax.models.nothing',
+        'x',
+        '',
+    ],
+)
 def test_a_stranger_s_config_resolves_nothing_else(name):
     with pytest.raises(UserError):
         schema.resolve(name)

@@ -43,8 +43,9 @@ def test_vmap_equals_one_by_one(text):
         np.testing.assert_allclose(operation(key, {'image': image})['image'], found, atol=1e-6)
 
 
-@pytest.mark.parametrize('text', ['pad_crop(0)', 'translate(0)', 'flip(0.0)', 'rotate(0.0)',
-                                  'cutout(0)', 'noise(0.0)'])
+@pytest.mark.parametrize(
+    'text', ['pad_crop(0)', 'translate(0)', 'flip(0.0)', 'rotate(0.0)', 'cutout(0)', 'noise(0.0)']
+)
 def test_no_strength_is_no_change(text):
     np.testing.assert_allclose(apply(text)['image'], IMAGE, atol=1e-6)
 
@@ -53,8 +54,12 @@ def test_no_strength_is_no_change(text):
 def test_translate_moves_by_whole_pixels(key, pixels):
     moved = np.asarray(apply(f'translate({pixels})', key)['image'])
     padded = np.pad(np.asarray(IMAGE), ((pixels, pixels), (pixels, pixels), (0, 0)))
-    places = [(y, x) for y in range(2 * pixels + 1) for x in range(2 * pixels + 1)
-              if np.array_equal(padded[y : y + 12, x : x + 12], moved)]
+    places = [
+        (y, x)
+        for y in range(2 * pixels + 1)
+        for x in range(2 * pixels + 1)
+        if np.array_equal(padded[y : y + 12, x : x + 12], moved)
+    ]
     assert len(places) == 1
 
 
@@ -71,7 +76,8 @@ def test_rotate_by_a_right_angle(monkeypatch):
     monkeypatch.setattr(jax.random, 'uniform', lambda *a, **k: jnp.float32(90))
     turned = apply('rotate(90)')['image']
     assert np.allclose(turned, np.rot90(IMAGE), atol=1e-4) or np.allclose(
-        turned, np.rot90(IMAGE, -1), atol=1e-4)
+        turned, np.rot90(IMAGE, -1), atol=1e-4
+    )
 
 
 def test_cutout_zeros_at_most_its_square():
@@ -87,14 +93,21 @@ def test_noise_has_the_deviation():
     assert float((noisy - IMAGE[None]).std()) == pytest.approx(0.3, rel=0.02)
 
 
-@pytest.mark.parametrize('text, words', [
-    ('flop', "column 1: unknown operation 'flop'; did you mean 'flip'"),
-    ('flip | pad_corp(2)', "column 8: unknown operation 'pad_corp'; did you mean 'pad_crop'"),
-    ('flip |', 'column'), ('flip + cutout(2)', 'expected an operation'),
-    ('pad_crop(1, 2, 3)', 'pad_crop(pad: int = 4)'), ('pad_crop(wide=3)', 'pad_crop(pad'),
-    ('noise(open("x"))', 'plain values'), ('(lambda: 1)()', 'expected an operation'),
-    ('__import__("os")', 'unknown operation'), ('jax', 'unknown operation'),
-])
+@pytest.mark.parametrize(
+    'text, words',
+    [
+        ('flop', "column 1: unknown operation 'flop'; did you mean 'flip'"),
+        ('flip | pad_corp(2)', "column 8: unknown operation 'pad_corp'; did you mean 'pad_crop'"),
+        ('flip |', 'column'),
+        ('flip + cutout(2)', 'expected an operation'),
+        ('pad_crop(1, 2, 3)', 'pad_crop(pad: int = 4)'),
+        ('pad_crop(wide=3)', 'pad_crop(pad'),
+        ('noise(open("x"))', 'plain values'),
+        ('(lambda: 1)()', 'expected an operation'),
+        ('__import__("os")', 'unknown operation'),
+        ('jax', 'unknown operation'),
+    ],
+)
 def test_bad_text_is_one_line_and_runs_nothing(text, words):
     with pytest.raises(UserError) as error:
         spec.parse(text, augment)
@@ -117,8 +130,9 @@ def test_scale_and_standardize():
 
 def test_a_constant_channel_does_not_divide_by_zero():
     rows = Rows({'image': np.ones((5, 2, 2, 1), np.uint8)})
-    assert np.all(pipeline.fit(spec.parse('standardize', prepare), rows)(rows[np.arange(5)])['image']
-                  == 0)
+    assert np.all(
+        pipeline.fit(spec.parse('standardize', prepare), rows)(rows[np.arange(5)])['image'] == 0
+    )
 
 
 def test_resize():

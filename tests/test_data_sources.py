@@ -43,9 +43,11 @@ def test_digits_are_scikit_learn_s():
 
 def test_the_second_opening_neither_decodes_nor_imports_tfds():
     sources.Tfds('digits')
-    code = ('import sys, numpy as np\nfrom nnjax.data import sources\n'
-            'd = sources.Tfds("digits"); d.train[np.arange(5)]\n'
-            'assert "tensorflow_datasets" not in sys.modules and "tensorflow" not in sys.modules')
+    code = (
+        'import sys, numpy as np\nfrom nnjax.data import sources\n'
+        'd = sources.Tfds("digits"); d.train[np.arange(5)]\n'
+        'assert "tensorflow_datasets" not in sys.modules and "tensorflow" not in sys.modules'
+    )
     subprocess.run([sys.executable, '-c', code], check=True)
 
 
@@ -71,8 +73,9 @@ def test_a_large_set_is_streamed(monkeypatch):
     streamed = sources.Tfds('digits')
     assert streamed.train.spec['image'] == ((8, 8, 1), np.uint8)
     monkeypatch.undo()
-    assert np.array_equal(streamed.test[np.arange(7)]['image'],
-                          sources.Tfds('digits').test[np.arange(7)]['image'])
+    assert np.array_equal(
+        streamed.test[np.arange(7)]['image'], sources.Tfds('digits').test[np.arange(7)]['image']
+    )
 
 
 def test_held_out_examples_never_train():
@@ -96,14 +99,26 @@ def test_stream_and_evaluation_batches():
     assert values.tolist() == list(range(0, 20, 2))
 
 
-@pytest.mark.parametrize('names', [('x_train', 'y_train', 'x_test', 'y_test'),
-                                   ('train_image', 'train_label', 'test_image', 'test_label')])
+@pytest.mark.parametrize(
+    'names',
+    [
+        ('x_train', 'y_train', 'x_test', 'y_test'),
+        ('train_image', 'train_label', 'test_image', 'test_label'),
+    ],
+)
 def test_npz(tmp_path, names):
-    arrays = [np.zeros((20, 5, 5), np.uint8), np.arange(20), np.zeros((4, 5, 5), np.uint8), np.arange(4)]
+    arrays = [
+        np.zeros((20, 5, 5), np.uint8),
+        np.arange(20),
+        np.zeros((4, 5, 5), np.uint8),
+        np.arange(4),
+    ]
     np.savez(tmp_path / 'a.npz', **dict(zip(names, arrays)))
     dataset = sources.Npz(str(tmp_path / 'a.npz'))
     assert (len(dataset.train), len(dataset.valid), len(dataset.test)) == (18, 2, 4)
-    assert dataset.train.spec['image'][0] == (5, 5, 1) and dataset.train.spec['label'][1] == np.int32
+    assert (
+        dataset.train.spec['image'][0] == (5, 5, 1) and dataset.train.spec['label'][1] == np.int32
+    )
 
 
 def draw(path, shade, size=(6, 6)):
@@ -132,7 +147,9 @@ def test_folder_with_its_own_test(tmp_path):
 
 
 def test_csv(tmp_path):
-    lines = ['width,kind,height'] + [f'{n},{"big" if n > 9 else "small"},{n * 2}' for n in range(20)]
+    lines = ['width,kind,height'] + [
+        f'{n},{"big" if n > 9 else "small"},{n * 2}' for n in range(20)
+    ]
     (tmp_path / 't.csv').write_text('\n'.join(lines))
     dataset = sources.Csv(str(tmp_path / 't.csv'), label='kind')
     assert dataset.labels == ('big', 'small') and len(dataset.test) == 2
@@ -148,38 +165,79 @@ def npz(path, **arrays):
 
 BAD = {
     'no file': (lambda t: sources.Npz(str(t / 'none.npz')), 'no file'),
-    'no zip': (lambda t: ((t / 'a.npz').write_text('x'), sources.Npz(str(t / 'a.npz'))), 'cannot be read'),
-    'pickled': (lambda t: sources.Npz(npz(t / 'a.npz', x_train=np.array([{}], object))), 'cannot be read'),
-    'lengths': (lambda t: sources.Npz(npz(t / 'a.npz', x_train=np.zeros((3, 2, 2)), y_train=np.zeros(2))),
-                'differ in length'),
-    'only test': (lambda t: sources.Npz(npz(t / 'a.npz', x_test=np.zeros((3, 2, 2)))), 'no training arrays'),
+    'no zip': (
+        lambda t: ((t / 'a.npz').write_text('x'), sources.Npz(str(t / 'a.npz'))),
+        'cannot be read',
+    ),
+    'pickled': (
+        lambda t: sources.Npz(npz(t / 'a.npz', x_train=np.array([{}], object))),
+        'cannot be read',
+    ),
+    'lengths': (
+        lambda t: sources.Npz(npz(t / 'a.npz', x_train=np.zeros((3, 2, 2)), y_train=np.zeros(2))),
+        'differ in length',
+    ),
+    'only test': (
+        lambda t: sources.Npz(npz(t / 'a.npz', x_test=np.zeros((3, 2, 2)))),
+        'no training arrays',
+    ),
     'nan': (lambda t: sources.Npz(npz(t / 'a.npz', x_train=np.full((9, 2), np.nan))), 'NaN'),
     'text': (lambda t: sources.Npz(npz(t / 'a.npz', x_train=np.array(['a'] * 9))), 'not numbers'),
     'no folder': (lambda t: sources.Folder(str(t / 'none')), 'no folder'),
     'empty folder': (lambda t: sources.Folder(str(t)), 'one folder a class'),
-    'empty class': (lambda t: (draw(t / 'a' / '1.png', 1), (t / 'b').mkdir(), sources.Folder(str(t))),
-                    'has no images'),
-    'sizes': (lambda t: (draw(t / 'a' / '1.png', 1), draw(t / 'b' / '2.png', 1, (9, 9)),
-                         sources.Folder(str(t))), 'data.height'),
-    'broken image': (lambda t: (draw(t / 'a' / '1.png', 1), (t / 'a' / '2.png').write_bytes(b''),
-                                sources.Folder(str(t))), '2.png'),
-    'no column': (lambda t: ((t / 'a.csv').write_text('a,b\n1,2\n'), sources.Csv(str(t / 'a.csv'), 'c')),
-                  'unknown column'),
-    'no number': (lambda t: ((t / 'a.csv').write_text('a,b\nx,2\n'), sources.Csv(str(t / 'a.csv'), 'b')),
-                  "line 2, column 'a'"),
-    'ragged': (lambda t: ((t / 'a.csv').write_text('a,b\n1\n'), sources.Csv(str(t / 'a.csv'), 'b')),
-               'line 2'),
-    'csv nan': (lambda t: ((t / 'a.csv').write_text('a,b\nnan,2\n'), sources.Csv(str(t / 'a.csv'), 'b')),
-                'not finite'),
-    'empty csv': (lambda t: ((t / 'a.csv').write_text(''), sources.Csv(str(t / 'a.csv'), 'b')), 'no rows'),
-    'binary csv': (lambda t: ((t / 'a.csv').write_bytes(b'\xff\xfe\x00'), sources.Csv(str(t / 'a.csv'), 'b')),
-                   'no CSV'),
+    'empty class': (
+        lambda t: (draw(t / 'a' / '1.png', 1), (t / 'b').mkdir(), sources.Folder(str(t))),
+        'has no images',
+    ),
+    'sizes': (
+        lambda t: (
+            draw(t / 'a' / '1.png', 1),
+            draw(t / 'b' / '2.png', 1, (9, 9)),
+            sources.Folder(str(t)),
+        ),
+        'data.height',
+    ),
+    'broken image': (
+        lambda t: (
+            draw(t / 'a' / '1.png', 1),
+            (t / 'a' / '2.png').write_bytes(b''),
+            sources.Folder(str(t)),
+        ),
+        '2.png',
+    ),
+    'no column': (
+        lambda t: ((t / 'a.csv').write_text('a,b\n1,2\n'), sources.Csv(str(t / 'a.csv'), 'c')),
+        'unknown column',
+    ),
+    'no number': (
+        lambda t: ((t / 'a.csv').write_text('a,b\nx,2\n'), sources.Csv(str(t / 'a.csv'), 'b')),
+        "line 2, column 'a'",
+    ),
+    'ragged': (
+        lambda t: ((t / 'a.csv').write_text('a,b\n1\n'), sources.Csv(str(t / 'a.csv'), 'b')),
+        'line 2',
+    ),
+    'csv nan': (
+        lambda t: ((t / 'a.csv').write_text('a,b\nnan,2\n'), sources.Csv(str(t / 'a.csv'), 'b')),
+        'not finite',
+    ),
+    'empty csv': (
+        lambda t: ((t / 'a.csv').write_text(''), sources.Csv(str(t / 'a.csv'), 'b')),
+        'no rows',
+    ),
+    'binary csv': (
+        lambda t: ((t / 'a.csv').write_bytes(b'\xff\xfe\x00'), sources.Csv(str(t / 'a.csv'), 'b')),
+        'no CSV',
+    ),
     'share': (lambda t: sources.Tfds('digits', valid='100%'), 'leaves nothing'),
     'split': (lambda t: sources.Tfds('digits', train='trane'), "did you mean 'train'"),
     'slice': (lambda t: sources.Tfds('digits', train='train[:'), 'data.train'),
     'unknown': (lambda t: sources.Tfds('fashion_mnst'), "did you mean 'fashion_mnist'"),
     'unprepared': (lambda t: sources.Tfds('cifar10'), 'nnjax data prepare cifar10'),
-    'raw files': (lambda t: builders.prepare('fashion_mnist', str(t), str(t)), 'dataset-fashion-mnist'),
+    'raw files': (
+        lambda t: builders.prepare('fashion_mnist', str(t), str(t)),
+        'dataset-fashion-mnist',
+    ),
     'no arrays': (lambda t: sources.Arrays(train={'image': [1, 2]}), 'NumPy'),
 }
 
@@ -199,7 +257,9 @@ def test_reading_inputs_to_predict(tmp_path):
     names, arrays = files.read([str(tmp_path / 'in')], spec)
     assert [n[-5:] for n in names] == ['a.png', 'b.png']
     assert arrays['image'][:, 0, 0, 0].tolist() == [9, 7]
-    (tmp_path / 'x.csv').write_text(','.join(f'p{n}' for n in range(36)) + '\n' + ','.join(['3'] * 36))
+    (tmp_path / 'x.csv').write_text(
+        ','.join(f'p{n}' for n in range(36)) + '\n' + ','.join(['3'] * 36)
+    )
     assert files.read([str(tmp_path / 'x.csv')], spec)[1]['image'].shape == (1, 6, 6, 1)
 
 
@@ -213,15 +273,19 @@ def test_fashion_mnist_has_the_stock_name_version_and_content(tmp_path):
     assert 'fashion_mnist 3.0.1' in line and 'train 60000, test 10000' in line
     import tensorflow_datasets
 
-    stock = tensorflow_datasets.data_source('fashion_mnist', data_dir=str(tmp_path), download=False,
-                                            split='test')
+    stock = tensorflow_datasets.data_source(
+        'fashion_mnist', data_dir=str(tmp_path), download=False, split='test'
+    )
     assert [int(stock[n]['label']) for n in range(50)] == [
-        int(x) for x in np.asarray([stock[n]['label'] for n in range(50)])]
+        int(x) for x in np.asarray([stock[n]['label'] for n in range(50)])
+    ]
     dataset = sources.Tfds('fashion_mnist', data_dir=str(tmp_path), valid='5000')
     assert (len(dataset.train), len(dataset.valid), len(dataset.test)) == (55000, 5000, 10000)
     rows = everything(dataset.test)
     assert np.array_equal(np.bincount(rows['label']), np.bincount(labels))
-    assert np.array_equal(rows['image'][:50, ..., 0], np.stack([stock[n]['image'][..., 0] for n in range(50)]))
+    assert np.array_equal(
+        rows['image'][:50, ..., 0], np.stack([stock[n]['image'][..., 0] for n in range(50)])
+    )
 
 
 def test_a_wrong_original_file_is_refused(tmp_path):

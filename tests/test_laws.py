@@ -107,7 +107,9 @@ def test_a_step_is_a_function_of_seed_and_step(name):
         a, b = feed.augmented(made, number, 4), feed.augmented(again, number, 4)
         assert same(a, b)
     other = setup(load(name, seed='1'))
-    assert not np.array_equal(feed.table(made, 0, 1, 1)['index'], feed.table(other, 0, 1, 1)['index'])
+    assert not np.array_equal(
+        feed.table(made, 0, 1, 1)['index'], feed.table(other, 0, 1, 1)['index']
+    )
 
 
 def test_program_is_a_value(name):

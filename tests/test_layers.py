@@ -75,13 +75,19 @@ def test_tensorflow_is_never_imported():
             name.split('.')[0]
             for node in ast.walk(ast.parse(path.read_text()))
             if isinstance(node, (ast.Import, ast.ImportFrom))
-            for name in ([a.name for a in node.names] if isinstance(node, ast.Import)
-                         else [node.module or ''])
+            for name in (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or '']
+            )
         }
         assert 'tensorflow' not in roots, path
 
 
 def test_modules_are_small():
-    long = {str(p.relative_to(PACKAGE)): n for p in MODULES
-            if (n := len(p.read_text().splitlines())) > 300}
+    long = {
+        str(p.relative_to(PACKAGE)): n
+        for p in MODULES
+        if (n := len(p.read_text().splitlines())) > 300
+    }
     assert not long

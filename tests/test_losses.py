@@ -33,14 +33,17 @@ def torch_losses():
         'huber': (SOFT, lambda o, t: f.huber_loss(o, t, **each).mean(-1)),
         'kl': (SOFT, lambda o, t: f.kl_div(f.log_softmax(o, -1), t, **each).sum(-1)),
         # PyTorch sums over the wrong classes; with two classes that is the largest.
-        'hinge': (HARD[:, :2] + np.eye(2, dtype=np.float32)[0] * (HARD[:, :2].sum(1) == 0)[:, None],
-                  lambda o, t: f.multi_margin_loss(o, t.argmax(-1), **each) * 2),
+        'hinge': (
+            HARD[:, :2] + np.eye(2, dtype=np.float32)[0] * (HARD[:, :2].sum(1) == 0)[:, None],
+            lambda o, t: f.multi_margin_loss(o, t.argmax(-1), **each) * 2,
+        ),
         'focal': (SOFT, focal),
     }
 
 
 @pytest.mark.parametrize(
-    'name', ['cross_entropy', 'binary', 'mse', 'mae', 'huber', 'kl', 'hinge', 'focal'])
+    'name', ['cross_entropy', 'binary', 'mse', 'mae', 'huber', 'kl', 'hinge', 'focal']
+)
 def test_values_and_gradients_equal_pytorch(name):
     torch, table = torch_losses()
     targets, reference = table[name]
@@ -61,8 +64,11 @@ def test_hinge_takes_the_best_wrong_class():
 
 
 def test_integer_labels_equal_one_hot_targets():
-    np.testing.assert_allclose(losses.cross_entropy_with_labels(OUTPUTS, LABELS),
-                               losses.cross_entropy(OUTPUTS, HARD), rtol=1e-6)
+    np.testing.assert_allclose(
+        losses.cross_entropy_with_labels(OUTPUTS, LABELS),
+        losses.cross_entropy(OUTPUTS, HARD),
+        rtol=1e-6,
+    )
 
 
 @given(st.floats(-1e4, 1e4), st.integers(0, 4))
@@ -76,12 +82,14 @@ def test_large_logits_stay_finite(size, place):
 
 
 def test_laws():
-    np.testing.assert_allclose(losses.focal(OUTPUTS, SOFT, 0.0), losses.cross_entropy(OUTPUTS, SOFT),
-                               rtol=1e-5)
+    np.testing.assert_allclose(
+        losses.focal(OUTPUTS, SOFT, 0.0), losses.cross_entropy(OUTPUTS, SOFT), rtol=1e-5
+    )
     assert np.all(np.asarray(losses.kl(OUTPUTS, SOFT)) >= -1e-6)
     np.testing.assert_allclose(losses.kl(jnp.log(SOFT), SOFT), 0, atol=1e-5)
-    np.testing.assert_allclose(losses.huber(OUTPUTS, SOFT, 1e6), 0.5 * losses.mse(OUTPUTS, SOFT),
-                               rtol=1e-5)
+    np.testing.assert_allclose(
+        losses.huber(OUTPUTS, SOFT, 1e6), 0.5 * losses.mse(OUTPUTS, SOFT), rtol=1e-5
+    )
 
 
 def test_bfloat16_outputs_are_computed_in_float32():

@@ -38,10 +38,15 @@ def run(command: str, folder) -> subprocess.CompletedProcess:
     if words[0] == './launch.sh':
         words = ['nnjax', *(words[1:] or ['train', '--config=digits_mlp'])]
     assert words[0] in ('nnjax', 'python')
-    words = [sys.executable, *(['-m'] if words[0] == 'nnjax' else []), *words[words[0] == 'python':]]
+    words = [
+        sys.executable,
+        *(['-m'] if words[0] == 'nnjax' else []),
+        *words[words[0] == 'python' :],
+    ]
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'XLA_FLAGS': ''}
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment,
-                          check=False)
+    return subprocess.run(
+        words, cwd=folder, capture_output=True, text=True, env=environment, check=False
+    )
 
 
 @pytest.mark.parametrize('command', [c for c in commands() if not c.startswith('python')])

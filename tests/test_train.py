@@ -31,8 +31,9 @@ def config(**fields):
     c.augment = 'noise(0.1)'
     c.model = bind(models.MLP, hidden=(16,), dropout=0.2)
     c.task = bind(tasks.classification, smoothing=0.1)
-    c.optim = bind(optim.make, name='adamw', lr=0.01, decay='cosine', warmup='4 steps',
-                   weight_decay=0.01)
+    c.optim = bind(
+        optim.make, name='adamw', lr=0.01, decay='cosine', warmup='4 steps', weight_decay=0.01
+    )
     c.log_every = '4 steps'
     c.eval_every = '6 steps'
     c.save_every = '4 steps'
@@ -51,7 +52,9 @@ def config(**fields):
 def difference(a, b) -> float:
     """The largest difference of two trees' leaves."""
     leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
-    return max(float(np.max(np.abs(np.asarray(x, float) - np.asarray(y, float)))) for x, y in leaves)
+    return max(
+        float(np.max(np.abs(np.asarray(x, float) - np.asarray(y, float)))) for x, y in leaves
+    )
 
 
 def same(a, b) -> bool:
@@ -61,7 +64,9 @@ def same(a, b) -> bool:
 
 
 def timeless(records):
-    return [{n: v for n, v in r.items() if n not in ('seconds', 'step_milliseconds')} for r in records]
+    return [
+        {n: v for n, v in r.items() if n not in ('seconds', 'step_milliseconds')} for r in records
+    ]
 
 
 class Compilations:
@@ -82,18 +87,32 @@ def test_eight_settings_of_every_number_compile_once():
     nnjax.train(config())
     before = compilations.count
     for number in range(8):
-        nnjax.train(config(
-            optim__lr=0.001 * (number + 1), optim__weight_decay=0.01 * number,
-            task__smoothing=0.05 * number, optim__warmup=f'{number} steps',
-            total=f'{20 + number} steps', seed=number))
+        nnjax.train(
+            config(
+                optim__lr=0.001 * (number + 1),
+                optim__weight_decay=0.01 * number,
+                task__smoothing=0.05 * number,
+                optim__warmup=f'{number} steps',
+                total=f'{20 + number} steps',
+                seed=number,
+            )
+        )
     assert compilations.count == before
 
 
 def test_settings_do_change_the_run():
     first = nnjax.train(config())
-    for field, value in {'optim__lr': 0.02, 'optim__weight_decay': 0.5, 'task__smoothing': 0.3,
-                         'optim__warmup': '9 steps', 'seed': 1}.items():
-        assert difference(first.state.params, nnjax.train(config(**{field: value})).state.params) > 1e-5
+    for field, value in {
+        'optim__lr': 0.02,
+        'optim__weight_decay': 0.5,
+        'task__smoothing': 0.3,
+        'optim__warmup': '9 steps',
+        'seed': 1,
+    }.items():
+        assert (
+            difference(first.state.params, nnjax.train(config(**{field: value})).state.params)
+            > 1e-5
+        )
 
 
 @pytest.mark.parametrize('parallel, devices', [('pmap', 2), ('pmap', 8), ('fsdp', 2), ('fsdp', 8)])
@@ -158,10 +177,10 @@ def test_resume_is_bitwise(tmp_path):
 
 
 def test_a_signal_checkpoints_and_the_same_command_goes_on(tmp_path, monkeypatch):
-    from nnjax.training import loop
+    from nnjax.training.run import Run
 
     whole = nnjax.train(config(), tmp_path / 'a')
-    evaluate = loop.Run.evaluate
+    evaluate = Run.evaluate
 
     def and_then_a_signal(run):
         evaluate(run)
@@ -169,7 +188,7 @@ def test_a_signal_checkpoints_and_the_same_command_goes_on(tmp_path, monkeypatch
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Run, 'evaluate', and_then_a_signal)
+        patch.setattr(Run, 'evaluate', and_then_a_signal)
         with pytest.raises(Interrupted, match='step 6'):
             nnjax.train(config(), tmp_path / 'b')
     resumed = nnjax.train(config(), tmp_path / 'b')
@@ -214,8 +233,14 @@ def test_divergence_names_the_step(tmp_path):
 
 
 def test_patience_stops_and_the_best_parameters_are_scored(tmp_path):
-    c = config(total='4000 steps', optim__lr=0.0, optim__warmup='0 steps', augment='',
-               model__dropout=0.0, patience='12 steps')
+    c = config(
+        total='4000 steps',
+        optim__lr=0.0,
+        optim__warmup='0 steps',
+        augment='',
+        model__dropout=0.0,
+        patience='12 steps',
+    )
     result = nnjax.train(c, tmp_path)
     assert result.state.step == 18  # best at 6, nothing better for 12 steps
     assert result.records[-1]['best_step'] == 6
@@ -258,7 +283,7 @@ def test_metrics_file_has_one_json_object_a_line(tmp_path):
     assert {'loss', 'accuracy', 'lr', 'grad_norm', 'step_milliseconds'} <= set(train[0])
 
 
-KILLED = '''
+KILLED = """
 import os, sys, jax
 from tests.test_train import config
 import nnjax
@@ -271,7 +296,7 @@ for attempt in range(60):
     print(child, flush=True)
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7:
         break
-'''
+"""
 
 
 @pytest.mark.slow
@@ -280,8 +305,13 @@ def test_twenty_kills_lose_nothing(tmp_path, root):
     c = config(total='3000 steps', save_every='20 steps', eval_every='500 steps')
     whole = nnjax.train(c, tmp_path / 'a')
     environment = {**os.environ, 'PYTHONPATH': str(root)}
-    process = subprocess.Popen([sys.executable, '-c', KILLED, str(tmp_path / 'b')],
-                               stdout=subprocess.PIPE, text=True, env=environment, cwd=root)
+    process = subprocess.Popen(
+        [sys.executable, '-c', KILLED, str(tmp_path / 'b')],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=root,
+    )
     rng, kills, latest = random.Random(0), 0, 0
     for line in process.stdout:
         if kills == 20:

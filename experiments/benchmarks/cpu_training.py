@@ -25,7 +25,8 @@ from absl import app, flags
 from nnjax import models, tasks
 from nnjax.config import base, bind
 from nnjax.data import sources
-from nnjax.training import loop, optim
+from nnjax.training import optim
+from nnjax.training.run import Run
 from nnjax.training.setup import setup
 
 ROUNDS = flags.DEFINE_integer('rounds', 7, 'turns of every contender')
@@ -38,8 +39,10 @@ SECONDS = 0.5  # of a turn, about
 
 def images() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    return {'image': rng.random((EXAMPLES, 28, 28, 1), dtype=np.float32),
-            'label': rng.integers(0, 10, EXAMPLES).astype(np.int32)}
+    return {
+        'image': rng.random((EXAMPLES, 28, 28, 1), dtype=np.float32),
+        'label': rng.integers(0, 10, EXAMPLES).astype(np.int32),
+    }
 
 
 def nnjax_steps(model: str, batch: int):
@@ -51,10 +54,13 @@ def nnjax_steps(model: str, batch: int):
     config.data = bind(sources.Arrays, train=images())
     config.model = bind(models.MLP) if model == 'mlp' else bind(models.CNN)
     config.task = bind(tasks.classification)
-    config.optim = (bind(optim.make, name='sgd', lr=0.01) if model == 'mlp'
-                    else bind(optim.make, name='adam', lr=0.001))
+    config.optim = (
+        bind(optim.make, name='sgd', lr=0.01)
+        if model == 'mlp'
+        else bind(optim.make, name='adam', lr=0.001)
+    )
     config.parallel = 'jit'
-    run = loop.Run(setup(config), None, '', quiet=True)
+    run = Run(setup(config), None, '', quiet=True)
 
     def train(steps: int) -> None:
         until = run.step + steps
@@ -83,8 +89,9 @@ class FlaxCNN(nn.Module):
 def flax_steps(model: str, batch: int):
     """-> a function that trains n steps with a jitted step of flax and optax as documented."""
     data = images()
-    net, optimizer = ((FlaxMLP(), optax.sgd(0.01)) if model == 'mlp'
-                      else (FlaxCNN(), optax.adam(0.001)))
+    net, optimizer = (
+        (FlaxMLP(), optax.sgd(0.01)) if model == 'mlp' else (FlaxCNN(), optax.adam(0.001))
+    )
     params = net.init(jax.random.key(0), data['image'][:1])
     state = (params, optimizer.init(params))
 
@@ -125,8 +132,9 @@ def torch_steps(model: str, batch: int, channels_last: bool):
         layers = []
         for before, after in ((1, 32), (32, 64), (64, 128)):
             layers += [tnn.Conv2d(before, after, 3), tnn.ReLU(), tnn.MaxPool2d(2)]
-        net = tnn.Sequential(*layers, tnn.Flatten(), tnn.Linear(128, 128), tnn.ReLU(),
-                             tnn.Linear(128, 10))
+        net = tnn.Sequential(
+            *layers, tnn.Flatten(), tnn.Linear(128, 128), tnn.ReLU(), tnn.Linear(128, 10)
+        )
         optimizer = torch.optim.Adam(net.parameters(), lr=0.001)
     layout = torch.channels_last if channels_last else torch.contiguous_format
     net = net.to(memory_format=layout)
@@ -155,8 +163,11 @@ def shuffled(batch: int):
 
 def contenders(recipe: str):
     model, batch = recipe.rstrip('0123456789'), int(recipe.lstrip('mlpcn') or 64)
-    made = {'nnjax': nnjax_steps(model, batch), 'flax': flax_steps(model, batch),
-            'torch': torch_steps(model, batch, False)}
+    made = {
+        'nnjax': nnjax_steps(model, batch),
+        'flax': flax_steps(model, batch),
+        'torch': torch_steps(model, batch, False),
+    }
     if model == 'cnn':
         made['torch channels_last'] = torch_steps(model, batch, True)
     return batch, made
@@ -180,26 +191,43 @@ def measure(recipe: str, rounds: int) -> dict:
     median = {name: statistics.median(values) for name, values in speeds.items()}
     torch = max((n for n in median if n.startswith('torch')), key=median.get)
     ratio = lambda peer: statistics.median(
-        a / b for a, b in zip(speeds['nnjax'], speeds[peer], strict=True))
-    return {'recipe': recipe, 'batch': batch, 'steps_per_second': median, 'rounds': speeds,
-            'best_torch': torch, 'nnjax_over_torch': ratio(torch), 'nnjax_over_flax': ratio('flax')}
+        a / b for a, b in zip(speeds['nnjax'], speeds[peer], strict=True)
+    )
+    return {
+        'recipe': recipe,
+        'batch': batch,
+        'steps_per_second': median,
+        'rounds': speeds,
+        'best_torch': torch,
+        'nnjax_over_torch': ratio(torch),
+        'nnjax_over_flax': ratio('flax'),
+    }
 
 
 def main(_):
     import torch
 
     results = []
-    print(f'{"recipe":<8} {"nnjax":>9} {"flax":>9} {"torch":>9}  nnjax/torch  nnjax/flax   (steps/s)')
+    print(
+        f'{"recipe":<8} {"nnjax":>9} {"flax":>9} {"torch":>9}  nnjax/torch  nnjax/flax   (steps/s)'
+    )
     for recipe in RECIPES.value:
         found = measure(recipe, ROUNDS.value)
         results.append(found)
         speed = found['steps_per_second']
-        print(f'{recipe:<8} {speed["nnjax"]:9.1f} {speed["flax"]:9.1f} '
-              f'{speed[found["best_torch"]]:9.1f}  {found["nnjax_over_torch"]:10.2f}x '
-              f'{found["nnjax_over_flax"]:10.2f}x', flush=True)
-    machine = {'processor': platform.processor() or platform.machine(),
-               'cores': len(os.sched_getaffinity(0)), 'jax': jax.__version__,
-               'torch': torch.__version__, 'device': jax.devices()[0].device_kind}
+        print(
+            f'{recipe:<8} {speed["nnjax"]:9.1f} {speed["flax"]:9.1f} '
+            f'{speed[found["best_torch"]]:9.1f}  {found["nnjax_over_torch"]:10.2f}x '
+            f'{found["nnjax_over_flax"]:10.2f}x',
+            flush=True,
+        )
+    machine = {
+        'processor': platform.processor() or platform.machine(),
+        'cores': len(os.sched_getaffinity(0)),
+        'jax': jax.__version__,
+        'torch': torch.__version__,
+        'device': jax.devices()[0].device_kind,
+    }
     print(machine)
     if JSON.value:
         with open(JSON.value, 'w') as file:

@@ -22,7 +22,7 @@ ROUNDS = flags.DEFINE_integer('rounds', 5, 'counted runs of each')
 JSON = flags.DEFINE_string('json', None, 'also write the figures here')
 SEEDS = flags.DEFINE_boolean('seeds', True, 'a new seed a round')
 
-TORCH = '''
+TORCH = """
 import sys, numpy as np, torch
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -43,7 +43,7 @@ for epoch in range(10):
         optimizer.step()
     accuracy(*valid)
 print(accuracy(*test))
-'''
+"""
 
 
 def arrays(path: Path) -> None:
@@ -77,30 +77,54 @@ def main(_):
         for number in range(-1, ROUNDS.value):
             seed = max(number, 0) if SEEDS.value else 0
             workdir = Path(folder) / f'run{number}'
-            took, _ = timed([sys.executable, '-m', 'nnjax', 'train', '--config=fashion_mlp',
-                             f'--config.seed={seed}', f'--workdir={workdir}', '--quiet'])
+            took, _ = timed(
+                [
+                    sys.executable,
+                    '-m',
+                    'nnjax',
+                    'train',
+                    '--config=fashion_mlp',
+                    f'--config.seed={seed}',
+                    f'--workdir={workdir}',
+                    '--quiet',
+                ]
+            )
             last = json.loads((workdir / 'metrics.jsonl').read_text().splitlines()[-1])
             other, out = timed([sys.executable, '-c', TORCH, str(data), str(seed)])
             if number < 0:
                 continue
-            for name, value, score in (('nnjax', took, last['accuracy']),
-                                       ('torch', other, float(out))):
+            for name, value, score in (
+                ('nnjax', took, last['accuracy']),
+                ('torch', other, float(out)),
+            ):
                 seconds[name].append(value)
                 accuracy[name].append(score)
-            print(f'round {number}: nnjax {took:.2f} s {last["accuracy"]:.4f}   '
-                  f'torch {other:.2f} s {float(out):.4f}', flush=True)
-    ratio = statistics.median(t / n for n, t in zip(seconds['nnjax'], seconds['torch'], strict=True))
+            print(
+                f'round {number}: nnjax {took:.2f} s {last["accuracy"]:.4f}   '
+                f'torch {other:.2f} s {float(out):.4f}',
+                flush=True,
+            )
+    ratio = statistics.median(
+        t / n for n, t in zip(seconds['nnjax'], seconds['torch'], strict=True)
+    )
     middle = {name: statistics.median(values) for name, values in seconds.items()}
     mean = {name: statistics.mean(values) for name, values in accuracy.items()}
-    spread = {name: statistics.stdev(values) if len(values) > 1 else 0.0
-              for name, values in accuracy.items()}
+    spread = {
+        name: statistics.stdev(values) if len(values) > 1 else 0.0
+        for name, values in accuracy.items()
+    }
     for name in seconds:
-        print(f'{name}: {middle[name]:.2f} s (median of {ROUNDS.value}), test accuracy '
-              f'{mean[name]:.4f} +- {spread[name]:.4f}')
+        print(
+            f'{name}: {middle[name]:.2f} s (median of {ROUNDS.value}), test accuracy '
+            f'{mean[name]:.4f} +- {spread[name]:.4f}'
+        )
     print(f'torch / nnjax: {ratio:.2f}   cores: {len(os.sched_getaffinity(0))}')
     if JSON.value:
-        Path(JSON.value).write_text(json.dumps(
-            {'seconds': seconds, 'accuracy': accuracy, 'torch_over_nnjax': ratio}, indent=2))
+        Path(JSON.value).write_text(
+            json.dumps(
+                {'seconds': seconds, 'accuracy': accuracy, 'torch_over_nnjax': ratio}, indent=2
+            )
+        )
 
 
 if __name__ == '__main__':

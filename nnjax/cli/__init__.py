@@ -60,5 +60,11 @@ def usage() -> str:
     for name in COMMANDS:
         module = importlib.import_module(f'nnjax.cli.{name}')
         lines.append(f'  {name:<10}{module.__doc__.splitlines()[0]}')
-    return '\n'.join([*lines, '', 'nnjax COMMAND --help lists its flags; '
-                      'nnjax train --config=NAME --help every field of an experiment.'])
+    return '\n'.join(
+        [
+            *lines,
+            '',
+            'nnjax COMMAND --help lists its flags; '
+            'nnjax train --config=NAME --help every field of an experiment.',
+        ]
+    )

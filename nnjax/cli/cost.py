@@ -3,7 +3,6 @@
 Time is that of the compiled step on zeros here, times the steps; --time=false leaves it out.
 """
 
-
 from absl import flags
 
 from nnjax.cli import options
@@ -23,5 +22,3 @@ def run(parsed: options.Options) -> None:
     from nnjax.analysis import cost
 
     print(cost.render(*cost.of_config(config, measure=parsed.flags.time)))
-
-

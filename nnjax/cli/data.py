@@ -1,7 +1,7 @@
 """prepares a data set, or draws a picture of an experiment's batches
 
-  nnjax data prepare NAME [--source=FOLDER]    prepares NAME for training
-  nnjax data show --config=EXPERIMENT          writes a picture of an augmented training batch
+nnjax data prepare NAME [--source=FOLDER]    prepares NAME for training
+nnjax data show --config=EXPERIMENT          writes a picture of an augmented training batch
 """
 
 from pathlib import Path
@@ -16,14 +16,24 @@ ARGUMENTS = 'prepare NAME | show'
 
 def define(values: flags.FlagValues) -> None:
     options.config_flag(values)
-    flags.DEFINE_string('source', None, 'folder of the original files (prepare)', flag_values=values)
+    flags.DEFINE_string(
+        'source', None, 'folder of the original files (prepare)', flag_values=values
+    )
     flags.DEFINE_string('data_dir', None, 'where prepared data goes', flag_values=values)
-    flags.DEFINE_string('output', None, 'picture file (show); default EXPERIMENT.png',
-                        flag_values=values)
-    flags.DEFINE_integer('examples', 64, 'examples in the picture (show)', lower_bound=1,
-                         upper_bound=4096, flag_values=values)
-    flags.DEFINE_integer('step', 0, 'training step to draw (show)', lower_bound=0,
-                         flag_values=values)
+    flags.DEFINE_string(
+        'output', None, 'picture file (show); default EXPERIMENT.png', flag_values=values
+    )
+    flags.DEFINE_integer(
+        'examples',
+        64,
+        'examples in the picture (show)',
+        lower_bound=1,
+        upper_bound=4096,
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        'step', 0, 'training step to draw (show)', lower_bound=0, flag_values=values
+    )
 
 
 def run(parsed: options.Options) -> None:

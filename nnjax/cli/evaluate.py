@@ -14,18 +14,24 @@ from nnjax.errors import UserError
 def define(values: flags.FlagValues) -> None:
     options.workdir_flag(values, 'run folder')
     options.config_flag(values)
-    flags.DEFINE_enum('split', 'test', ['train', 'valid', 'test'], 'split to score',
-                      flag_values=values)
-    flags.DEFINE_string('checkpoint', 'best', "'best' on validation, 'last', or a step",
-                        flag_values=values)
+    flags.DEFINE_enum(
+        'split', 'test', ['train', 'valid', 'test'], 'split to score', flag_values=values
+    )
+    flags.DEFINE_string(
+        'checkpoint', 'best', "'best' on validation, 'last', or a step", flag_values=values
+    )
 
 
 def run(parsed: options.Options) -> None:
     options.compilation_cache()
     from nnjax.training import evaluate, restore
 
-    made, state = restore.run(options.required(parsed, 'workdir'), parsed.flags.checkpoint,
-                              parsed.flags.config, parsed.overrides)
+    made, state = restore.run(
+        options.required(parsed, 'workdir'),
+        parsed.flags.checkpoint,
+        parsed.flags.config,
+        parsed.overrides,
+    )
     source = getattr(made.dataset, parsed.flags.split)
     if source is None:
         raise UserError(f'--split={parsed.flags.split}: the data of this run has no such split')

@@ -40,7 +40,7 @@ def parse(command: str, module, argv: list[str]) -> Options | None:
         return None
     if overrides and 'config' not in values:
         name = next(iter(overrides))
-        raise UserError(f'nnjax {command} takes no --config.{name}: the config is the run folder\'s')
+        raise UserError(f"nnjax {command} takes no --config.{name}: the config is the run folder's")
     if overrides and not values.config:
         raise UserError('--config.FIELD needs --config=EXPERIMENT')
     if rest and not getattr(module, 'ARGUMENTS', ''):
@@ -80,19 +80,27 @@ def _help(command: str, module, parsed: Options) -> str:
     if 'config' not in parsed.flags:
         return '\n'.join(lines)
     if not parsed.flags.config:
-        return '\n'.join([*lines, '', f'nnjax {command} --config=EXPERIMENT --help lists every field.'])
+        return '\n'.join(
+            [*lines, '', f'nnjax {command} --config=EXPERIMENT --help lists every field.']
+        )
     from nnjax import config as configs
 
     lines += ['', f'Fields of {parsed.flags.config}, each settable as --config.FIELD=VALUE:']
-    for path, value, allowed, doc in configs.describe(configs.load(parsed.flags.config, parsed.overrides)):
+    for path, value, allowed, doc in configs.describe(
+        configs.load(parsed.flags.config, parsed.overrides)
+    ):
         lines.append(f'  {path} = {value}')
         lines.append(f'      {allowed}' + (f'; {doc}' if doc else ''))
     return '\n'.join(lines)
 
 
 def config_flag(values: flags.FlagValues) -> None:
-    flags.DEFINE_string('config', None, 'experiment file or the name of a shipped one, with an '
-                        'optional :argument', flag_values=values)
+    flags.DEFINE_string(
+        'config',
+        None,
+        'experiment file or the name of a shipped one, with an optional :argument',
+        flag_values=values,
+    )
 
 
 def workdir_flag(values: flags.FlagValues, help_text: str) -> None:

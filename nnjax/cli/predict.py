@@ -20,10 +20,12 @@ ARGUMENTS = 'INPUT ...'
 def define(values: flags.FlagValues) -> None:
     options.workdir_flag(values, 'run folder')
     options.config_flag(values)
-    flags.DEFINE_string('output', None, 'a .csv or .jsonl file; default: CSV on standard output',
-                        flag_values=values)
-    flags.DEFINE_string('checkpoint', 'best', "'best' on validation, 'last', or a step",
-                        flag_values=values)
+    flags.DEFINE_string(
+        'output', None, 'a .csv or .jsonl file; default: CSV on standard output', flag_values=values
+    )
+    flags.DEFINE_string(
+        'checkpoint', 'best', "'best' on validation, 'last', or a step", flag_values=values
+    )
 
 
 def run(parsed: options.Options) -> None:
@@ -37,8 +39,9 @@ def run(parsed: options.Options) -> None:
     from nnjax.data import files
     from nnjax.training import predict, restore
 
-    made, state = restore.run(workdir, parsed.flags.checkpoint, parsed.flags.config,
-                              parsed.overrides)
+    made, state = restore.run(
+        workdir, parsed.flags.checkpoint, parsed.flags.config, parsed.overrides
+    )
     names, arrays = files.read(parsed.arguments, made.dataset.train.spec)
     rows = predict.rows(made, names, predict.predict(made, state, arrays))
     text = _jsonl(rows) if output and output.suffix == '.jsonl' else _csv(rows)

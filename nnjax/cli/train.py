@@ -16,9 +16,12 @@ from nnjax.errors import Diverged, Interrupted
 
 def define(values: flags.FlagValues) -> None:
     options.config_flag(values)
-    options.workdir_flag(values, 'run folder; default runs/EXPERIMENT/TIME. An existing one is resumed')
-    flags.DEFINE_boolean('force', False, 'resume although the config differs from the saved one',
-                         flag_values=values)
+    options.workdir_flag(
+        values, 'run folder; default runs/EXPERIMENT/TIME. An existing one is resumed'
+    )
+    flags.DEFINE_boolean(
+        'force', False, 'resume although the config differs from the saved one', flag_values=values
+    )
     flags.DEFINE_boolean('tensorboard', False, 'also write TensorBoard events', flag_values=values)
     flags.DEFINE_boolean('quiet', False, 'no progress', flag_values=values)
 
@@ -36,8 +39,14 @@ def run(parsed: options.Options) -> None:
     from nnjax import report
 
     try:
-        result = train(config, workdir, experiment=name, force=parsed.flags.force,
-                       tensorboard=parsed.flags.tensorboard, quiet=parsed.flags.quiet)
+        result = train(
+            config,
+            workdir,
+            experiment=name,
+            force=parsed.flags.force,
+            tensorboard=parsed.flags.tensorboard,
+            quiet=parsed.flags.quiet,
+        )
     except (Diverged, Interrupted):
         report.write(workdir)
         raise
@@ -46,8 +55,11 @@ def run(parsed: options.Options) -> None:
     path = report.write(workdir)
     final = result.records[-1]
     shown = [n for n in ('loss', 'accuracy', 'macro_f1') if final.get(n) is not None]
-    print(f'{final["split"]} ' + '  '.join(f'{n} {final[n]:.4f}' for n in shown)
-          + f'  (best of step {final["best_step"]}, {final["seconds"]:.1f} s)')
+    print(
+        f'{final["split"]} '
+        + '  '.join(f'{n} {final[n]:.4f}' for n in shown)
+        + f'  (best of step {final["best_step"]}, {final["seconds"]:.1f} s)'
+    )
     print(f'report {path}')
 
 

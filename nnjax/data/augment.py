@@ -39,8 +39,9 @@ def _shifted(pixels: int) -> Operation:
 
 def flip(probability: float = 0.5) -> Operation:
     """Mirrors left and right."""
-    return _image(lambda key, image: jnp.where(
-        jax.random.bernoulli(key, probability), image[:, ::-1], image))
+    return _image(
+        lambda key, image: jnp.where(jax.random.bernoulli(key, probability), image[:, ::-1], image)
+    )
 
 
 def rotate(degrees: float = 15.0) -> Operation:
@@ -54,7 +55,9 @@ def rotate(degrees: float = 15.0) -> Operation:
         cos, sin = jnp.cos(angle), jnp.sin(angle)
         rows = (cos * y + sin * x) + (height - 1) / 2
         columns = (cos * x - sin * y) + (width - 1) / 2
-        sample = lambda channel: jax.scipy.ndimage.map_coordinates(channel, [rows, columns], order=1)
+        sample = lambda channel: jax.scipy.ndimage.map_coordinates(
+            channel, [rows, columns], order=1
+        )
         return jax.vmap(sample, -1, -1)(image.astype(jnp.float32)).astype(image.dtype)
 
     return _image(turn)
@@ -77,5 +80,9 @@ def cutout(size: int = 8) -> Operation:
 
 def noise(deviation: float = 0.1) -> Operation:
     """Adds Gaussian noise of this standard deviation to every value."""
-    return _image(lambda key, image: image + jnp.asarray(deviation, image.dtype)
-                  * jax.random.normal(key, image.shape, image.dtype))
+    return _image(
+        lambda key, image: (
+            image
+            + jnp.asarray(deviation, image.dtype) * jax.random.normal(key, image.shape, image.dtype)
+        )
+    )

@@ -37,8 +37,10 @@ def npz_splits(path: Path) -> dict[str, Arrays]:
                 stem, what = name.removeprefix(f'{word}_').removesuffix(f'_{word}'), word
         splits.setdefault(what, {})[KERAS.get(stem, stem)] = _fit(array, path, name)
     if 'train' not in splits:
-        raise UserError(f'{path} has no training arrays (x_train, y_train or image, label; '
-                        f'it has: {", ".join(arrays(path)) or "nothing"})')
+        raise UserError(
+            f'{path} has no training arrays (x_train, y_train or image, label; '
+            f'it has: {", ".join(arrays(path)) or "nothing"})'
+        )
     return splits
 
 
@@ -58,13 +60,17 @@ def _fit(array: np.ndarray, path: Path, name: str) -> np.ndarray:
     return array[..., None] if array.ndim == 3 else array
 
 
-def image(path: Path, channels: int | None = None, size: tuple[int, int] | None = None) -> np.ndarray:
+def image(
+    path: Path, channels: int | None = None, size: tuple[int, int] | None = None
+) -> np.ndarray:
     """An image file -> uint8 [H, W, C], grey (1) or colour (3); size is (height, width)."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as opened:
-            grey = opened.mode in ('1', 'L', 'I', 'I;16', 'F') if channels is None else channels == 1
+            grey = (
+                opened.mode in ('1', 'L', 'I', 'I;16', 'F') if channels is None else channels == 1
+            )
             drawn = opened.convert('L' if grey else 'RGB')
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError):
         raise UserError(f'{path} is no image that can be read') from None
@@ -93,8 +99,10 @@ def class_folder(
         for path in paths:
             images.append(image(path, images[0].shape[-1] if images else None, size))
             if images[-1].shape != images[0].shape:
-                raise UserError(f'{path} is {_by(images[-1])}, others are {_by(images[0])}; '
-                                'set data.height and data.width to resize')
+                raise UserError(
+                    f'{path} is {_by(images[-1])}, others are {_by(images[0])}; '
+                    'set data.height and data.width to resize'
+                )
             numbers.append(names.index(name))
     return {'image': np.stack(images), 'label': np.array(numbers, np.int32)}, names
 
@@ -119,7 +127,9 @@ def _lines(path: Path) -> tuple[list[str], list[list[str]]]:
         raise UserError(f'{path} has no rows under a header')
     for number, line in enumerate(lines[1:], 2):
         if len(line) != len(lines[0]):
-            raise UserError(f'{path}, line {number}: {len(line)} values under {len(lines[0])} columns')
+            raise UserError(
+                f'{path}, line {number}: {len(line)} values under {len(lines[0])} columns'
+            )
     return lines[0], lines[1:]
 
 
@@ -130,11 +140,13 @@ def _numbers(path: Path, columns: list[str], rows: list[list[str]]) -> np.ndarra
             try:
                 table[number, place] = float(text)
             except ValueError:
-                raise UserError(f'{path}, line {number + 2}, column {columns[place]!r}: '
-                                f'{text!r} is no number') from None
+                raise UserError(
+                    f'{path}, line {number + 2}, column {columns[place]!r}: {text!r} is no number'
+                ) from None
             if not np.isfinite(table[number, place]):
-                raise UserError(f'{path}, line {number + 2}, column {columns[place]!r}: '
-                                f'{text!r} is not finite')
+                raise UserError(
+                    f'{path}, line {number + 2}, column {columns[place]!r}: {text!r} is not finite'
+                )
     return table
 
 
@@ -150,8 +162,10 @@ def table(path: Path, label: str, labels: tuple[str, ...] | None = None):
         raise unknown(f'class in {path}', text, names)
     columns = [name for name in header if name != label]
     features = _numbers(path, columns, [row[:place] + row[place + 1 :] for row in rows])
-    return {'features': features,
-            'label': np.array([names.index(t) for t in texts], np.int32)}, names
+    return {
+        'features': features,
+        'label': np.array([names.index(t) for t in texts], np.int32),
+    }, names
 
 
 def _natural(text: str):
@@ -177,8 +191,10 @@ def read(inputs: list[str], spec: dict) -> tuple[list[str], Arrays]:
         for one in found:
             values = _values(one, field, shape)
             if values.shape[1:] != tuple(shape):
-                raise UserError(f'{one} has examples of shape {list(values.shape[1:])}, '
-                                f'the model takes {field} {list(shape)}')
+                raise UserError(
+                    f'{one} has examples of shape {list(values.shape[1:])}, '
+                    f'the model takes {field} {list(shape)}'
+                )
             single = one.suffix.lower() in IMAGES
             names += [str(one)] if single else [f'{one}:{n}' for n in range(len(values))]
             parts.append(values.astype(dtype))
@@ -203,7 +219,11 @@ def _values(path: Path, field: str, shape) -> np.ndarray:
         if name is None:
             raise UserError(f'{path} has no array {field!r} (it has: {", ".join(found)})')
         values = found[name]
-        return values[..., None] if values.shape[1:] == tuple(shape[:-1]) and shape[-1] == 1 else values
+        return (
+            values[..., None]
+            if values.shape[1:] == tuple(shape[:-1]) and shape[-1] == 1
+            else values
+        )
     if kind == '.csv':
         header, rows = _lines(path)
         return _numbers(path, header, rows).reshape(len(rows), *_csv_shape(len(header), shape))

@@ -28,9 +28,9 @@ def host_slice(indices: np.ndarray, host: int, hosts: int) -> np.ndarray:
 def permutation(seed: int, epochs: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
     """values in [0, size) -> their images under each epoch's permutation, int64; same shape."""
     found = np.empty(values.shape, np.int64)
-    for epoch in range(int(epochs.min()), int(epochs.max()) + 1) if epochs.size else ():
+    for epoch in np.unique(epochs):
         here = epochs == epoch
-        found[here] = _bijection(_keys(seed, epoch), values[here].astype(np.uint32), size)
+        found[here] = _bijection(_keys(seed, int(epoch)), values[here].astype(np.uint32), size)
     return found
 
 

@@ -62,5 +62,3 @@ def evaluation_batches(source: Source, apply: Apply, rows: int) -> Iterator[Arra
         mask = (index < len(source)).astype(np.float32)
         index = np.where(index < len(source), index, 0)
         yield {**apply(source[index]), 'mask': mask, 'index': index}
-
-

@@ -16,8 +16,12 @@ Fit = Callable[[Arrays], Apply]
 
 def scale(high: float = 255.0, field: str = 'image') -> Fit:
     """Divides by `high`, to float32: bytes to [0, 1]."""
-    return lambda train: lambda arrays: {
-        **arrays, field: _field(arrays, field).astype(np.float32) / np.float32(high)}
+    return lambda train: (
+        lambda arrays: {
+            **arrays,
+            field: _field(arrays, field).astype(np.float32) / np.float32(high),
+        }
+    )
 
 
 def standardize(field: str = 'image') -> Fit:
@@ -30,7 +34,9 @@ def standardize(field: str = 'image') -> Fit:
         deviation = values.std(axes, dtype=np.float64).astype(np.float32)
         deviation = np.where(deviation > 0, deviation, np.float32(1))
         return lambda arrays: {
-            **arrays, field: (_field(arrays, field).astype(np.float32) - mean) / deviation}
+            **arrays,
+            field: (_field(arrays, field).astype(np.float32) - mean) / deviation,
+        }
 
     return fit
 

@@ -102,7 +102,9 @@ def hold_out(source: Source, text: str, what: str) -> tuple[Source, Source]:
     """
     count = share(text, len(source), what)
     if count is None:
-        raise UserError(f"data.{what}={text!r}: expected a share such as '10%' or a number such as '500'")
+        raise UserError(
+            f"data.{what}={text!r}: expected a share such as '10%' or a number such as '500'"
+        )
     places = np.arange(len(source))
     shuffled = permutation(0, np.zeros_like(places), places, len(source))
     kept, held = np.sort(shuffled[:-count]), np.sort(shuffled[-count:])

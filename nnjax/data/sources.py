@@ -30,8 +30,11 @@ def Tfds(
     """
     opened = tfds.open(name, data_dir)
     own = {} if valid is None or share(valid, 10**9, 'valid') else {'valid': valid}
-    found = {what: tfds.split(opened, text, what)
-             for what, text in {'train': train, 'test': test, **own}.items() if text is not None}
+    found = {
+        what: tfds.split(opened, text, what)
+        for what, text in {'train': train, 'test': test, **own}.items()
+        if text is not None
+    }
     return _with_valid(found['train'], found.get('valid', valid), found.get('test'), opened.labels)
 
 
@@ -49,6 +52,7 @@ def Arrays(
       test: fields of the test split
       labels: class names
     """
+
     def rows(fields):
         if not all(isinstance(value, np.ndarray) for value in fields.values()):
             raise UserError('sources.Arrays needs NumPy arrays (a saved config does not keep them)')
@@ -73,8 +77,13 @@ def Npz(path: str, valid: str | None = '10%', test: str | None = None) -> Datase
     return _pool(Rows(splits['train']), valid, held, ())
 
 
-def Folder(path: str, valid: str | None = '10%', test: str | None = '10%',
-           height: int | None = None, width: int | None = None) -> Dataset:
+def Folder(
+    path: str,
+    valid: str | None = '10%',
+    test: str | None = '10%',
+    height: int | None = None,
+    width: int | None = None,
+) -> Dataset:
     """Images in one folder a class: PATH/CLASS/*.png, or PATH/train/CLASS/* and PATH/test/CLASS/*.
 
     Args:
@@ -122,8 +131,10 @@ def _with_valid(train: Source, valid: Source | str | None, test, labels) -> Data
         train, valid = hold_out(train, valid, 'valid')
     for what, source in (('valid', valid), ('test', test)):
         if source is not None and source.spec != train.spec:
-            raise UserError(f'the {what} split {_describe(source.spec)} is not like the training '
-                            f'split {_describe(train.spec)}')
+            raise UserError(
+                f'the {what} split {_describe(source.spec)} is not like the training '
+                f'split {_describe(train.spec)}'
+            )
     return Dataset(train, valid, test, tuple(labels))
 
 
@@ -133,7 +144,8 @@ def _describe(spec) -> str:
 
 def _compact(array: np.ndarray) -> np.ndarray:
     """float64 -> float32, int64 -> int32: what JAX computes with."""
-    return array.astype({'f': np.float32, 'i': np.int32}[array.dtype.kind]) \
-        if array.dtype in (np.float64, np.int64) else array
-
-
+    return (
+        array.astype({'f': np.float32, 'i': np.int32}[array.dtype.kind])
+        if array.dtype in (np.float64, np.int64)
+        else array
+    )

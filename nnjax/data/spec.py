@@ -22,8 +22,10 @@ def parse(text: str, module: ModuleType) -> tuple[Callable, ...]:
     try:
         tree = ast.parse(text.strip(), mode='eval').body
     except SyntaxError as error:
-        raise UserError(f'{kind}={text!r}: {error.msg} in column {error.offset}; '
-                        "write operations such as 'pad_crop(2) | flip'") from None
+        raise UserError(
+            f'{kind}={text!r}: {error.msg} in column {error.offset}; '
+            "write operations such as 'pad_crop(2) | flip'"
+        ) from None
     return tuple(_build(node, text, module, kind) for node in _parts(tree))
 
 
@@ -39,11 +41,16 @@ def _build(node: ast.expr, text: str, module: ModuleType, kind: str) -> Callable
     place = f'{kind}={text!r}, column {node.col_offset + 1}'
     if not isinstance(name, ast.Name):
         raise UserError(f"{place}: expected an operation such as 'flip' or 'pad_crop(2)'")
-    operations = {n: f for n, f in vars(module).items()
-                  if inspect.isfunction(f) and f.__module__ == module.__name__ and n[0] != '_'}
+    operations = {
+        n: f
+        for n, f in vars(module).items()
+        if inspect.isfunction(f) and f.__module__ == module.__name__ and n[0] != '_'
+    }
     if name.id not in operations:
-        raise UserError(f'{place}: unknown operation {name.id!r}{nearest(name.id, operations)} '
-                        f'(allowed: {", ".join(sorted(operations))})')
+        raise UserError(
+            f'{place}: unknown operation {name.id!r}{nearest(name.id, operations)} '
+            f'(allowed: {", ".join(sorted(operations))})'
+        )
     operation = operations[name.id]
     try:
         arguments = [ast.literal_eval(a) for a in call.args] if call else []

@@ -32,8 +32,9 @@ def open(name: str, data_dir: str | None = None) -> Prepared:
     Raises:
       UserError: an unknown name, or a data set that is not prepared, with the command that does it.
     """
-    places = [Path(data_dir)] if data_dir else [
-        builders.data_dir(), Path.home() / 'tensorflow_datasets']
+    places = (
+        [Path(data_dir)] if data_dir else [builders.data_dir(), Path.home() / 'tensorflow_datasets']
+    )
     path = _find(name, places)
     if path is None and name in builders.OWN:
         print(f'preparing {name} (once) ...', file=sys.stderr)
@@ -49,7 +50,9 @@ def _find(name: str, places: list[Path]) -> Path | None:
     for place in places:
         found = [p.parent for p in (place / name).glob('*/dataset_info.json')]
         if found:
-            return max(found, key=lambda p: [int(n) if n.isdigit() else 0 for n in p.name.split('.')])
+            return max(
+                found, key=lambda p: [int(n) if n.isdigit() else 0 for n in p.name.split('.')]
+            )
     return None
 
 
@@ -59,10 +62,14 @@ def _refuse(name: str, places: list[Path]) -> None:
     except ImportError:
         names = list(builders.OWN)
     if name.split('/')[0] not in names:
-        raise UserError(f'unknown data set {name!r}{nearest(name, names)} '
-                        f"(nnjax's own: {', '.join(builders.OWN)}; or any TFDS name)")
-    raise UserError(f'{name} is not prepared (looked in {", ".join(map(str, places))}); '
-                    f'run: nnjax data prepare {name}')
+        raise UserError(
+            f'unknown data set {name!r}{nearest(name, names)} '
+            f"(nnjax's own: {', '.join(builders.OWN)}; or any TFDS name)"
+        )
+    raise UserError(
+        f'{name} is not prepared (looked in {", ".join(map(str, places))}); '
+        f'run: nnjax data prepare {name}'
+    )
 
 
 def _describe(name: str, path: Path) -> Prepared:
@@ -84,8 +91,10 @@ def split(prepared: Prepared, expression: str, what: str) -> Source:
     """
     base = expression.split('[')[0].split('+')[0].strip()
     if base not in prepared.splits:
-        raise UserError(f'data.{what}={expression!r}: {prepared.name} has the splits '
-                        f'{", ".join(prepared.splits)}{nearest(base, prepared.splits)}')
+        raise UserError(
+            f'data.{what}={expression!r}: {prepared.name} has the splits '
+            f'{", ".join(prepared.splits)}{nearest(base, prepared.splits)}'
+        )
     key = hashlib.sha256(f'{prepared.digest} {expression}'.encode()).hexdigest()[:12]
     name = f'{prepared.name.replace("/", "-")}-{prepared.path.name}-{key}'
     kept = cache.arrays(name, lambda: _decoded(prepared, expression, what))
@@ -123,7 +132,9 @@ def _stack(examples: list[dict]) -> Arrays:
             continue
         shapes = {value.shape for value in values}
         if len(shapes) > 1:
-            raise UserError(f'field {name!r} has examples of different shapes, {sorted(shapes)[:2]}')
+            raise UserError(
+                f'field {name!r} has examples of different shapes, {sorted(shapes)[:2]}'
+            )
         array = np.stack(values)
         fields[name] = array.astype(np.int32) if array.dtype == np.int64 else array
     return fields

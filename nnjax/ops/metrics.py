@@ -61,10 +61,16 @@ def reliability_bins(
     place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     count = np.bincount(place, minlength=bins)
     some = np.maximum(count, 1)
-    return (np.bincount(place, confidence, bins) / some, np.bincount(place, hit, bins) / some, count)
+    return (
+        np.bincount(place, confidence, bins) / some,
+        np.bincount(place, hit, bins) / some,
+        count,
+    )
 
 
-def expected_calibration_error(probability: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:
+def expected_calibration_error(
+    probability: np.ndarray, labels: np.ndarray, bins: int = 15
+) -> float:
     """Mean over examples of |accuracy - confidence| of their bin (Guo et al., 2017, eq. 3)."""
     confidence, accuracy, count = reliability_bins(probability, labels, bins)
     return float(np.sum(count * np.abs(accuracy - confidence)) / max(count.sum(), 1))

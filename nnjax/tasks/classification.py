@@ -57,8 +57,9 @@ def classification(
         if class_weights is None:
             return values, jnp.ones_like(values)
         if len(class_weights) != classes:
-            raise UserError(f'task.class_weights has {len(class_weights)} numbers, '
-                            f'the model {classes} classes')
+            raise UserError(
+                f'task.class_weights has {len(class_weights)} numbers, the model {classes} classes'
+            )
         return values, plain @ jnp.asarray(class_weights, jnp.float32)
 
     def batch_metrics(outputs: jax.Array, batch: Batch) -> dict[str, Weighted]:
@@ -75,13 +76,16 @@ def classification(
             return {'probability': chance / jnp.sum(chance, -1, keepdims=True)}
         return {'probability': jax.nn.softmax(outputs)}
 
-    def score(predictions: dict[str, np.ndarray], examples: dict[str, np.ndarray]) -> dict[str, float]:
+    def score(
+        predictions: dict[str, np.ndarray], examples: dict[str, np.ndarray]
+    ) -> dict[str, float]:
         probability = predictions['probability']
         labels = _index(examples[label], 2)
         classes = probability.shape[1]
         if labels.min() < 0 or labels.max() >= classes:
-            raise UserError(f'labels run from {labels.min()} to {labels.max()}, the model has '
-                            f'{classes} classes')
+            raise UserError(
+                f'labels run from {labels.min()} to {labels.max()}, the model has {classes} classes'
+            )
         confusion = metrics.confusion_matrix(labels, probability.argmax(1), classes)
         per_class = dict(zip(('precision', 'recall', 'f1'), metrics.precision_recall_f1(confusion)))
         return {

@@ -40,7 +40,9 @@ class Checkpoints:
             return
         self._manager.save(step, args=self._ocp.args.StandardSave(flatten(tree)))
 
-    def restore(self, template: Any, sharding: Callable[[Any], Any], step: int | None = None) -> Any:
+    def restore(
+        self, template: Any, sharding: Callable[[Any], Any], step: int | None = None
+    ) -> Any:
         """A tree like `template` (arrays or shapes) from `step`, the latest by default.
 
         Leaves are placed by `sharding(leaf)`, whatever devices wrote them.
@@ -50,13 +52,17 @@ class Checkpoints:
         """
         steps = self.steps()
         if not steps or (step is not None and step not in steps):
-            raise UserError(f'no checkpoint {"" if step is None else step}in '
-                            f'{self._manager.directory} (there are: {steps or "none"})')
+            raise UserError(
+                f'no checkpoint {"" if step is None else step}in '
+                f'{self._manager.directory} (there are: {steps or "none"})'
+            )
         step = steps[-1] if step is None else step
         wanted = flatten(template)
         self._compare(wanted, step)
-        shapes = {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding(leaf))
-                  for name, leaf in wanted.items()}
+        shapes = {
+            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding(leaf))
+            for name, leaf in wanted.items()
+        }
         found = self._manager.restore(step, args=self._ocp.args.StandardRestore(shapes))
         return jax.tree.unflatten(jax.tree.structure(template), [found[name] for name in wanted])
 
@@ -69,8 +75,10 @@ class Checkpoints:
             if name not in wanted:
                 raise UserError(f'checkpoint {step} has {name!r}, this config does not')
             if stored[name] != tuple(wanted[name].shape):
-                raise UserError(f'checkpoint {step}: {name!r} has shape {stored[name]}, '
-                                f'this config needs {tuple(wanted[name].shape)}')
+                raise UserError(
+                    f'checkpoint {step}: {name!r} has shape {stored[name]}, '
+                    f'this config needs {tuple(wanted[name].shape)}'
+                )
 
     def wait(self) -> None:
         """Returns when everything saved is on disk."""

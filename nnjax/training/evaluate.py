@@ -21,7 +21,8 @@ class Evaluator:
         rows = made.placement.rows(min(made.config.eval_batch, len(source)))
         self._batches = lambda: pipeline.evaluation_batches(source, made.prepare, rows)
         bytes_all = len(source) * sum(
-            int(np.prod(shape)) * dtype.itemsize for shape, dtype in made.example.values())
+            int(np.prod(shape)) * dtype.itemsize for shape, dtype in made.example.values()
+        )
         if bytes_all <= RESIDENT_BYTES:
             kept = list(self._batches())
             self._batches = lambda: kept
@@ -61,8 +62,11 @@ def score(made: Setup, predictions: dict[str, np.ndarray]) -> dict[str, float]:
 
 def pictures(source: Source, predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The examples of highest loss as uint8 images, where the source has images."""
-    names = [n for n, (shape, dtype) in source.spec.items()
-             if len(shape) == 3 and np.dtype(dtype) == np.uint8]
+    names = [
+        n
+        for n, (shape, dtype) in source.spec.items()
+        if len(shape) == 3 and np.dtype(dtype) == np.uint8
+    ]
     if not names:
         return {}
     worst = np.argsort(-predictions['loss'], kind='stable')[:WORST]

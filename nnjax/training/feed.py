@@ -45,14 +45,17 @@ def stream(made: Setup, start: int) -> Iterator[dict[str, np.ndarray]]:
     )
     padding = rows(made) - made.config.batch
     for batch in batches:
-        yield {n: np.concatenate([a, np.zeros((padding, *a.shape[1:]), a.dtype)]) if padding else a
-               for n, a in batch.items()}
+        yield {
+            n: np.concatenate([a, np.zeros((padding, *a.shape[1:]), a.dtype)]) if padding else a
+            for n, a in batch.items()
+        }
 
 
 def augmented(made: Setup, number: int, count: int) -> dict[str, np.ndarray]:
     """The first `count` examples of a training step as the model sees them."""
-    index = order.order(made.config.seed, np.array([number]), len(made.dataset.train),
-                        made.config.batch)[0][:count]
+    index = order.order(
+        made.config.seed, np.array([number]), len(made.dataset.train), made.config.batch
+    )[0][:count]
     batch = made.prepare(made.dataset.train[index])
     batch['mask'] = np.ones(len(index), np.float32)
     return jax.device_get(

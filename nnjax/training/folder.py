@@ -61,13 +61,18 @@ class RunFolder:
     def changes(self, config: ConfigDict) -> list[str]:
         """Fields that differ from the saved config: ['optim.lr: 0.1 -> 0.3', ...]."""
         saved, now = dict(configs.leaves(self.config()[1])), dict(configs.leaves(config))
-        return [f'{path}: {saved.get(path)} -> {now.get(path)}'
-                for path in sorted({*saved, *now}) if saved.get(path) != now.get(path)]
+        return [
+            f'{path}: {saved.get(path)} -> {now.get(path)}'
+            for path in sorted({*saved, *now})
+            if saved.get(path) != now.get(path)
+        ]
 
     def append(self, record: dict[str, Any]) -> None:
         """One line of metrics.jsonl; NaN and infinities are written as null."""
-        clean = {n: None if isinstance(v, float) and not math.isfinite(v) else v
-                 for n, v in record.items()}
+        clean = {
+            n: None if isinstance(v, float) and not math.isfinite(v) else v
+            for n, v in record.items()
+        }
         with open(self.path / 'metrics.jsonl', 'a') as file:
             file.write(json.dumps(clean) + '\n')
 
@@ -109,7 +114,9 @@ def write(path: Path, text: str) -> None:
 
 def environment() -> dict[str, str]:
     """Versions, device, commit and command line of this process."""
-    versions = {name: metadata.version(name) for name in ('jax', 'jaxlib', 'flax', 'optax', 'numpy')}
+    versions = {
+        name: metadata.version(name) for name in ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
+    }
     devices = jax.devices()
     return {
         'command': shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -119,8 +126,9 @@ def environment() -> dict[str, str]:
         'platform': platform.platform(),
         'device': devices[0].device_kind,
         'devices': str(len(devices)),
-        'processors': str(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity')
-                          else os.cpu_count()),
+        'processors': str(
+            len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+        ),
         'commit': _commit(),
     }
 
@@ -130,8 +138,9 @@ def _commit() -> str:
     root = Path(__file__).parents[2]
     if not (root / '.git').exists():
         return ''
-    run = lambda *args: subprocess.run(  # noqa: E731
-        ['git', '-C', str(root), *args], capture_output=True, text=True).stdout.strip()
+    run = lambda *args: subprocess.run(
+        ['git', '-C', str(root), *args], capture_output=True, text=True
+    ).stdout.strip()
     try:
         return run('rev-parse', '--short', 'HEAD') + ('+' if run('status', '--porcelain') else '')
     except OSError:

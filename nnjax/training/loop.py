@@ -1,46 +1,18 @@
 """The loop: config in, result out. One for every task, model and machine."""
 
 import contextlib
-import dataclasses
 import importlib
 import signal
 import threading
-import time
 from pathlib import Path
-from typing import Any
 
-import jax
-import numpy as np
 from ml_collections import ConfigDict
 
-from nnjax import config as configs
-from nnjax.errors import Diverged, Interrupted, UserError
-from nnjax.training import evaluate, feed, runner, step
+from nnjax.errors import Interrupted, UserError
 from nnjax.training import tensorboard as events
-from nnjax.training.checkpoint import Checkpoints
 from nnjax.training.folder import RunFolder
-from nnjax.training.progress import Progress
-from nnjax.training.setup import Setup, setup
-from nnjax.training.state import State
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What a run leaves.
-
-    Attributes:
-      metrics: final averages and scores on the test split (validation where there is no test).
-      records: every line of metrics.jsonl.
-      state: the final state.
-      params: the best parameters on validation (the final ones without a validation split).
-      folder: the run folder, or None.
-    """
-
-    metrics: dict[str, float]
-    records: list[dict[str, Any]]
-    state: State | None = None
-    params: Any = None
-    folder: Path | None = None
+from nnjax.training.run import Result, Run
+from nnjax.training.setup import setup
 
 
 def train(
@@ -67,7 +39,9 @@ def train(
       Diverged: the loss became NaN or infinite; names the step.
       Interrupted: SIGTERM or SIGINT came; a checkpoint was written.
     """
-    threading.Thread(target=importlib.import_module, args=('orbax.checkpoint',), daemon=True).start()
+    threading.Thread(
+        target=importlib.import_module, args=('orbax.checkpoint',), daemon=True
+    ).start()
     folder = RunFolder(workdir) if workdir is not None else None
     if folder and folder.exists:
         _same_config(folder, config, force)
@@ -90,192 +64,21 @@ def train(
             if stopped:
                 run.check()
                 run.save()
-                raise Interrupted(f'stopped by {stopped[0]} at step {run.step}; '
-                                  'the same command goes on from there')
+                raise Interrupted(
+                    f'stopped by {stopped[0]} at step {run.step}; '
+                    'the same command goes on from there'
+                )
         return run.finish()
-
-
-@dataclasses.dataclass(frozen=True)
-class Hook:
-    """Something done every so many steps, and after the last."""
-
-    every: int
-    act: Any
-
-    def due(self, now: int, total: int) -> bool:
-        return now % self.every == 0 or now == total
-
-    def next(self, now: int) -> int:
-        return (now // self.every + 1) * self.every
-
-
-class Run:
-    """The changing half of a run: the carry, the best parameters, the records."""
-
-    def __init__(self, made: Setup, folder: RunFolder | None, experiment: str, quiet: bool):
-        self.made, self.folder, self.stop = made, folder, False
-        self._began = self._window_began = time.monotonic()
-        self._window_step = 0
-        self._data = feed.resident(made)
-        self._valid = made.dataset.valid and evaluate.Evaluator(made, made.dataset.valid)
-        carry, best = runner.start(made)
-        self._empty = carry.sums
-        self.carry, self.best = made.placement.place(carry), jax.device_get(best)
-        self.step, self.records, self.listeners = 0, [], []
-        self._checkpoints = None
-        if folder:
-            self._open(folder, experiment)
-        self._stream = None if made.resident else feed.stream(made, self.step)
-        self._chunked = runner.chunked(made)
-        self._progress = Progress(made.total, self.step, quiet)
-
-        every = lambda text: max(1, made.steps(text))  # noqa: E731
-        config = made.config
-        self.hooks = [Hook(every(config.log_every), self.log)]
-        if self._valid:
-            self.hooks.append(Hook(every(config.eval_every), self.evaluate))
-        if folder:
-            self.hooks.append(Hook(every(config.save_every), self.save))
-
-    def _open(self, folder: RunFolder, experiment: str) -> None:
-        """Creates the run folder, or goes on from its latest checkpoint."""
-        if not folder.exists:
-            folder.create(self.made.config, experiment)
-        self._checkpoints = Checkpoints(folder.checkpoints, self.made.config.keep)
-        if self._checkpoints.steps():
-            saved = self._checkpoints.restore(self._saved(), self.made.placement.sharding)
-            self.carry, self.best = saved['carry'], jax.device_get(saved['best'])
-            self.step = int(self.carry.state.step)
-        folder.truncate(self.step)
-        self.records = folder.records()
-        self._window_step = max([r['step'] for r in self.records if r['split'] == 'train'] + [0])
-
-    def _saved(self) -> dict:
-        return {'carry': self.carry, 'best': self.best}
-
-    def advance(self, until: int) -> None:
-        """Trains to step `until` or a chunk's end before it."""
-        made = self.made
-        count = min(until - self.step, runner.CHUNK)
-        control = (made.hyperparameters,)
-        if self._stream is not None:
-            count = 1
-            self._one(next(self._stream), control)
-        elif self._chunked:
-            batches = feed.table(made, self.step, count, runner.CHUNK)
-            run = runner.compiled(made.program, made.placement, 'many')
-            self.carry = run(self.carry, self._data, batches, (*control, np.int32(count)))
-        else:
-            count = min(count, 16)  # between two looks at the signals
-            batches = feed.table(made, self.step, count, count)
-            for number in range(count):
-                self._one({n: a[number] for n, a in batches.items()}, control)
-        self.step += count
-        self._progress.update(self.step)
-
-    def _one(self, batch, control) -> None:
-        run = runner.compiled(self.made.program, self.made.placement, 'one')
-        self.carry = run(self.carry, self._data, batch, control)
-
-    def check(self) -> None:
-        """Raises Diverged if a loss was not finite."""
-        bad = int(self.carry.bad)
-        if bad >= 0:
-            saved = self._checkpoints.steps()[-1:] if self._checkpoints else []
-            raise Diverged(
-                f'the loss is not finite at step {bad} of {self.made.total} '
-                f'({"last checkpoint: step " + str(saved[0]) if saved else "no checkpoint yet"}); '
-                'try a smaller --config.optim.lr or set --config.optim.clip=1.0'
-            )
-
-    def log(self) -> None:
-        self.check()
-        averages = step.means(self.carry.sums)
-        now = time.monotonic()
-        count = max(1, self.step - self._window_step)
-        averages['step_milliseconds'] = round(1000 * (now - self._window_began) / count, 4)
-        self._record('train', averages)
-        self._window_step, self._window_began = self.step, now
-        empty = self.made.placement.place(self._empty)
-        self.carry = dataclasses.replace(self.carry, sums=empty)
-
-    def evaluate(self) -> None:
-        self.check()
-        began = time.monotonic()
-        averages = self._valid(self.carry.state)
-        self._progress.show(self._record('valid', averages))
-        direction, metric = configs.schema.best(self.made.config.best)
-        value = np.float32(averages[metric])
-        better = value < self.best['value'] if direction == 'min' else value > self.best['value']
-        if better:
-            state = self.carry.state
-            self.best = jax.device_get({
-                'step': np.int32(self.step), 'value': value,
-                'params': state.best_params, 'model_state': state.model_state})
-        patience = self.made.config.patience
-        if patience is not None and self.step - self.best['step'] >= self.made.steps(patience):
-            self.stop = True
-        self._window_began += time.monotonic() - began  # step time is of training alone
-
-    def save(self) -> None:
-        self.check()
-        if self._checkpoints:
-            began = time.monotonic()
-            self._checkpoints.save(self.step, self._saved())
-            self._window_began += time.monotonic() - began
-
-    def _record(self, split: str, averages: dict[str, float], **more) -> dict[str, Any]:
-        epoch = self.step * self.made.config.batch / len(self.made.dataset.train)
-        record = {'split': split, 'step': self.step, 'epoch': round(epoch, 4),
-                  'seconds': round(time.monotonic() - self._began, 3), **averages, **more}
-        self.records.append(record)
-        if self.folder:
-            self.folder.append(record)
-        for listener in self.listeners:
-            listener(record)
-        return record
-
-    def finish(self) -> Result:
-        """Scores the best parameters on the test split, once."""
-        self.check()
-        self.save()
-        made, state = self.made, self.carry.state
-        if self.best:
-            state = made.placement.place(state.replace(
-                params=self.best['params'], ema=None, model_state=self.best['model_state']))
-        split = 'test' if made.dataset.test else 'valid'
-        source = getattr(made.dataset, split)
-        metrics = {}
-        if source:
-            evaluator = evaluate.Evaluator(made, source) if split == 'test' else self._valid
-            metrics = evaluator(state)
-            predictions = evaluator.predictions(state)
-            metrics |= evaluate.score(made, predictions)
-            if self.folder:
-                extra = {'labels': np.array(made.dataset.labels, dtype=np.str_)}
-                extra |= evaluate.pictures(source, predictions)
-                self.folder.save_predictions(split, {**predictions, **extra})
-        best_step = int(self.best['step']) if self.best else self.step
-        parameters = sum(x.size for x in jax.tree.leaves(state.params))
-        record = self._record(split, metrics, best_step=best_step, parameters=parameters,
-                              finished=True)
-        self._progress.show(record)
-        params = self.best['params'] if self.best else state.best_params
-        return Result(metrics, self.records, self.carry.state, params,
-                      self.folder and self.folder.path)
-
-    def close(self) -> None:
-        self._progress.close()
-        if self._checkpoints:
-            self._checkpoints.close()
 
 
 def _same_config(folder: RunFolder, config: ConfigDict, force: bool) -> None:
     changes = folder.changes(config)
     if changes and not force:
-        raise UserError(f'{folder.path} was made with another config ({"; ".join(changes[:3])}'
-                        f'{" ..." if len(changes) > 3 else ""}); name a new --workdir, '
-                        'or --force to go on with the new one')
+        raise UserError(
+            f'{folder.path} was made with another config ({"; ".join(changes[:3])}'
+            f'{" ..." if len(changes) > 3 else ""}); name a new --workdir, '
+            'or --force to go on with the new one'
+        )
 
 
 def _numbers(record: dict) -> dict[str, float]:

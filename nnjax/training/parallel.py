@@ -97,5 +97,5 @@ def placement(mode: str, count: int | None = None) -> Placement:
     if mode == 'jit':
         devices = devices[:1]
     elif mode not in ('pmap', 'fsdp'):
-        raise UserError(f"parallel={mode!r}: expected one of auto, jit, pmap, fsdp")
+        raise UserError(f'parallel={mode!r}: expected one of auto, jit, pmap, fsdp')
     return Placement(mode, Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,)))

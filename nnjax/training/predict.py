@@ -32,11 +32,15 @@ def _batches(arrays: dict[str, np.ndarray], rows: int) -> Iterator[tuple[int, di
     count = len(next(iter(arrays.values())))
     for start in range(0, count, rows):
         real = min(rows, count - start)
-        yield real, {
-            name: np.concatenate([a[start : start + real],
-                                  np.zeros((rows - real, *a.shape[1:]), a.dtype)])
-            for name, a in arrays.items()
-        }
+        yield (
+            real,
+            {
+                name: np.concatenate(
+                    [a[start : start + real], np.zeros((rows - real, *a.shape[1:]), a.dtype)]
+                )
+                for name, a in arrays.items()
+            },
+        )
 
 
 def rows(made: Setup, names: list[str], predictions: dict[str, np.ndarray]) -> list[dict]:

@@ -18,8 +18,13 @@ class Progress:
         from rich.progress import Progress as Bar
 
         self._bar = Bar(
-            BarColumn(), MofNCompleteColumn(), TextColumn('steps'), TimeRemainingColumn(),
-            TextColumn('{task.description}'), console=Console(stderr=True), transient=False,
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn('steps'),
+            TimeRemainingColumn(),
+            TextColumn('{task.description}'),
+            console=Console(stderr=True),
+            transient=False,
         )
         self._bar.start()
         self._task = self._bar.add_task('', total=total, completed=start)
@@ -30,7 +35,9 @@ class Progress:
 
     def show(self, record: dict) -> None:
         """A validation or test record."""
-        numbers = '  '.join(f'{n} {record[n]:.4g}' for n in ('loss', 'accuracy') if record.get(n) is not None)
+        numbers = '  '.join(
+            f'{n} {record[n]:.4g}' for n in ('loss', 'accuracy') if record.get(n) is not None
+        )
         text = f'{record["split"]} {numbers}'
         if self._bar:
             self._bar.update(self._task, description=text)

@@ -41,7 +41,9 @@ def one(program: step.Program) -> Callable:
         state, sums = step.train_step(
             program, carry.state, gather(data, batch), hyperparameters, axis
         )
-        bad = jnp.where((carry.bad < 0) & ~jnp.isfinite(sums['loss'][0]), carry.state.step, carry.bad)
+        bad = jnp.where(
+            (carry.bad < 0) & ~jnp.isfinite(sums['loss'][0]), carry.state.step, carry.bad
+        )
         return Carry(state, jax.tree.map(jnp.add, carry.sums, sums), bad)
 
     return run
@@ -101,8 +103,12 @@ def start(made: Setup) -> tuple[Carry, dict]:
     if not made.dataset.valid:
         return carry, {}
     worst = np.inf if schema.best(made.config.best)[0] == 'min' else -np.inf
-    return carry, {'step': np.int32(0), 'value': np.float32(worst),
-                   'params': state.best_params, 'model_state': state.model_state}
+    return carry, {
+        'step': np.int32(0),
+        'value': np.float32(worst),
+        'params': state.best_params,
+        'model_state': state.model_state,
+    }
 
 
 def empty(sums: step.Sums) -> step.Sums:

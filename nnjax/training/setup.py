@@ -127,12 +127,14 @@ def _trace(made: Setup) -> Setup:
     except UserError:
         raise
     except KeyError as error:
-        raise UserError(f'the task wants the field {error} of a batch; the data has: '
-                        f'{", ".join(made.example)}') from error
+        raise UserError(
+            f'the task wants the field {error} of a batch; the data has: {", ".join(made.example)}'
+        ) from error
     except (TypeError, ValueError) as error:
         first = (str(error).splitlines() or ['?'])[0]
-        raise UserError(f'{made.config.model.fn} does not fit the data '
-                        f'({_shapes(made.example)}): {first}') from error
+        raise UserError(
+            f'{made.config.model.fn} does not fit the data ({_shapes(made.example)}): {first}'
+        ) from error
     return dataclasses.replace(
         made, state=state, train_sums=train_sums, eval_sums=eval_sums, jaxpr=str(jaxpr)
     )
@@ -142,12 +144,16 @@ def _check_outputs(made: Setup) -> None:
     """The metric that marks the best exists, and the model has an output for every class."""
     _, metric = configs.schema.best(made.config.best)
     if metric not in made.eval_sums:
-        raise UserError(f'best={made.config.best!r}: the task has no metric {metric!r} '
-                        f'(it has: {", ".join(sorted(made.eval_sums))})')
+        raise UserError(
+            f'best={made.config.best!r}: the task has no metric {metric!r} '
+            f'(it has: {", ".join(sorted(made.eval_sums))})'
+        )
     labels, classes = made.dataset.labels, made.config.model.get('classes')
     if labels and classes is not None and classes != len(labels):
-        raise UserError(f'the data has {len(labels)} classes, the model {classes}: '
-                        f'set --config.model.classes={len(labels)}')
+        raise UserError(
+            f'the data has {len(labels)} classes, the model {classes}: '
+            f'set --config.model.classes={len(labels)}'
+        )
 
 
 def _shapes(example) -> str:
@@ -160,8 +166,10 @@ def _bytes(arrays: dict[str, np.ndarray]) -> int:
 
 def _tiny(dataset: Dataset, rows: int) -> Dataset:
     """The first rows of every split: a smoke test's data."""
+
     def first(source: Any):
         return source and Slice(source, np.arange(min(rows, len(source))))
 
-    return dataclasses.replace(dataset, train=first(dataset.train), valid=first(dataset.valid),
-                               test=first(dataset.test))
+    return dataclasses.replace(
+        dataset, train=first(dataset.train), valid=first(dataset.valid), test=first(dataset.test)
+    )

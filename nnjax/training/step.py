@@ -188,8 +188,9 @@ def _accumulate(gradients, model_state, batch: Batch, first, count: int):
         grads, sums, model_state = gradients(model_state, microbatch, first + number * rows)
         return (model_state, jax.tree.map(jnp.add, total, (grads, sums))), None
 
-    shapes = jax.eval_shape(lambda b: gradients(model_state, b, first)[:2],
-                            jax.tree.map(lambda x: x[0], split))
+    shapes = jax.eval_shape(
+        lambda b: gradients(model_state, b, first)[:2], jax.tree.map(lambda x: x[0], split)
+    )
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
     (model_state, (grads, sums)), _ = jax.lax.scan(
         add, (model_state, zeros), (jnp.arange(count), split)

@@ -31,4 +31,6 @@ def require() -> None:
     try:
         import tensorboardX  # noqa: F401
     except ImportError:
-        raise UserError("--tensorboard needs tensorboardX: pip install 'nnjax[tensorboard]'") from None
+        raise UserError(
+            "--tensorboard needs tensorboardX: pip install 'nnjax[tensorboard]'"
+        ) from None

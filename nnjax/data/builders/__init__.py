@@ -63,13 +63,17 @@ def _stock(name: str, target: str):
 
     names = known()
     if name not in names:
-        raise UserError(f'unknown data set {name!r}{nearest(name, names)} '
-                        f"(nnjax's own: {', '.join(OWN)}; or any TFDS name)")
+        raise UserError(
+            f'unknown data set {name!r}{nearest(name, names)} '
+            f"(nnjax's own: {', '.join(OWN)}; or any TFDS name)"
+        )
     try:
         builder = tfds.builder(name, data_dir=target, file_format='array_record')
         builder.download_and_prepare()
     except Exception as error:  # whatever a stock recipe meets: no network, no TensorFlow
         first = (str(error).splitlines() or [''])[0][:200]
-        raise UserError(f'{name} cannot be prepared here ({type(error).__name__}: {first}); prepare it '
-                        'with TFDS elsewhere as array_record and copy it, or set data_dir') from None
+        raise UserError(
+            f'{name} cannot be prepared here ({type(error).__name__}: {first}); prepare it '
+            'with TFDS elsewhere as array_record and copy it, or set data_dir'
+        ) from None
     return builder

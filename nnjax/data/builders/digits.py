@@ -19,10 +19,14 @@ def builder(source: str | None = None):
         def _info(self):
             return tfds.core.DatasetInfo(
                 builder=self,
-                features=tfds.features.FeaturesDict({
-                    'image': tfds.features.Tensor(shape=(8, 8, 1), dtype=np.uint8, encoding='bytes'),
-                    'label': tfds.features.ClassLabel(names=[str(n) for n in range(10)]),
-                }),
+                features=tfds.features.FeaturesDict(
+                    {
+                        'image': tfds.features.Tensor(
+                            shape=(8, 8, 1), dtype=np.uint8, encoding='bytes'
+                        ),
+                        'label': tfds.features.ClassLabel(names=[str(n) for n in range(10)]),
+                    }
+                ),
                 supervised_keys=('image', 'label'),
             )
 
@@ -32,7 +36,8 @@ def builder(source: str | None = None):
 
             found = load_digits()
             train, test = train_test_split(
-                np.arange(len(found.target)), test_size=360, random_state=0, stratify=found.target)
+                np.arange(len(found.target)), test_size=360, random_state=0, stratify=found.target
+            )
             rows = lambda index: self._generate_examples(found, sorted(index))
             return {'train': rows(train), 'test': rows(test)}
 

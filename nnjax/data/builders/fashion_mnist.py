@@ -18,8 +18,18 @@ CONTENT = {
     't10k-images-idx3-ubyte': '5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b',
     't10k-labels-idx1-ubyte': '0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34',
 }
-CLASSES = ('T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker',
-           'Bag', 'Ankle boot')
+CLASSES = (
+    'T-shirt/top',
+    'Trouser',
+    'Pullover',
+    'Dress',
+    'Coat',
+    'Sandal',
+    'Shirt',
+    'Sneaker',
+    'Bag',
+    'Ankle boot',
+)
 
 
 def folder(source: str | None = None) -> Path:
@@ -35,7 +45,8 @@ def folder(source: str | None = None) -> Path:
         raise UserError(
             f'fashion_mnist is not prepared: {path} has no {missing[0]}.gz; install the Debian '
             'package dataset-fashion-mnist, or run: nnjax data prepare fashion_mnist '
-            '--source=FOLDER with the four original .gz files')
+            '--source=FOLDER with the four original .gz files'
+        )
     return path
 
 
@@ -65,16 +76,20 @@ def builder(source: str | None = None):
         def _info(self):
             return tfds.core.DatasetInfo(
                 builder=self,
-                features=tfds.features.FeaturesDict({
-                    'image': tfds.features.Image(shape=(28, 28, 1)),
-                    'label': tfds.features.ClassLabel(names=CLASSES),
-                }),
+                features=tfds.features.FeaturesDict(
+                    {
+                        'image': tfds.features.Image(shape=(28, 28, 1)),
+                        'label': tfds.features.ClassLabel(names=CLASSES),
+                    }
+                ),
                 supervised_keys=('image', 'label'),
             )
 
         def _split_generators(self, _):
-            return {'train': self._generate_examples('train'),
-                    'test': self._generate_examples('t10k')}
+            return {
+                'train': self._generate_examples('train'),
+                'test': self._generate_examples('t10k'),
+            }
 
         def _generate_examples(self, prefix):
             from PIL import Image

@@ -12,7 +12,6 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
@@ -176,12 +175,11 @@ def of_config(config: ConfigDict, measure: bool = True) -> tuple[Card, list[Row]
     Of the data only what `setup` needs is touched: an example's shape, the training split's size.
     """
     from nnjax.training import step
-    from nnjax.training.setup import setup
+    from nnjax.training.setup import example_bytes, setup
 
     made = setup(config)
     batch, values = made.batch_shapes(made.config.batch), made.hyperparameters
     inputs = jax.eval_shape(made.program.task(values['task']).inputs, batch)
-    example_bytes = sum(math.prod(s) * np.dtype(d).itemsize for s, d in made.example.values())
     costs = card(
         functools.partial(step.train_step, made.program),
         made.state,
@@ -189,7 +187,9 @@ def of_config(config: ConfigDict, measure: bool = True) -> tuple[Card, list[Row]
         values,
         steps=made.total,
         steps_per_epoch=made.steps('1 epoch'),
-        resident_bytes=example_bytes * len(made.dataset.train) if made.resident else 0,
+        resident_bytes=example_bytes(made.example) * len(made.dataset.train)
+        if made.resident
+        else 0,
         measure=measure,
     )
     return costs, model_table(made.program.model, *inputs, train=False)

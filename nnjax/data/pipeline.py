@@ -1,5 +1,6 @@
 """From a source to batches: whole splits for the device, streams through grain, padded evaluation."""
 
+import functools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -12,22 +13,36 @@ FIT_EXAMPLES = 50_000  # statistics of a larger split come from so many, evenly 
 
 
 def fit(operations: Sequence[Fit], train: Source) -> Apply:
-    """Operations fitted on the training split, in order -> one function of raw arrays."""
-    if not operations:
-        return lambda arrays: arrays
-    count = min(len(train), FIT_EXAMPLES)
-    sample = train[np.arange(count) * len(train) // count]
-    fitted: list[Apply] = []
-    for operation in operations:
-        fitted.append(operation(sample))
-        sample = fitted[-1](sample)
+    """Operations -> one function of raw arrays, fitted on the training split at its first call."""
+
+    @functools.cache
+    def fitted() -> list[Apply]:
+        count = min(len(train), FIT_EXAMPLES)
+        return _fit(operations, train[np.arange(count) * len(train) // count])
 
     def apply(arrays: Arrays) -> Arrays:
-        for one in fitted:
+        for one in fitted() if operations else ():
             arrays = one(arrays)
         return arrays
 
     return apply
+
+
+def prepared_spec(operations: Sequence[Fit], train: Source) -> dict:
+    """{field: (shape, dtype)} of an example after the operations; reads no data."""
+    zeros = {n: np.zeros((2, *shape), dtype) for n, (shape, dtype) in train.spec.items()}
+    for one in _fit(operations, zeros):
+        zeros = one(zeros)
+    return {n: (array.shape[1:], array.dtype) for n, array in zeros.items()}
+
+
+def _fit(operations: Sequence[Fit], sample: Arrays) -> list[Apply]:
+    """Each operation fitted on what those before it make of the sample."""
+    fitted = []
+    for operation in operations:
+        fitted.append(operation(sample))
+        sample = fitted[-1](sample)
+    return fitted
 
 
 def resident(source: Source, apply: Apply) -> Arrays:

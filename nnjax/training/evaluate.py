@@ -6,7 +6,7 @@ import numpy as np
 from nnjax.data import pipeline
 from nnjax.data.source import Source
 from nnjax.training import runner, step
-from nnjax.training.setup import RESIDENT_BYTES, Setup
+from nnjax.training.setup import RESIDENT_BYTES, Setup, example_bytes
 from nnjax.training.state import State
 
 WORST = 24  # examples of highest loss that are kept as pictures
@@ -20,10 +20,7 @@ class Evaluator:
         self._source = source
         rows = made.placement.rows(min(made.config.eval_batch, len(source)))
         self._batches = lambda: pipeline.evaluation_batches(source, made.prepare, rows)
-        bytes_all = len(source) * sum(
-            int(np.prod(shape)) * dtype.itemsize for shape, dtype in made.example.values()
-        )
-        if bytes_all <= RESIDENT_BYTES:
+        if example_bytes(made.example) * len(source) <= RESIDENT_BYTES:
             kept = list(self._batches())
             self._batches = lambda: kept
         self._sums = runner.empty(made.eval_sums)

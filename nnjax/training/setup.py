@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -86,7 +87,8 @@ def setup(config: ConfigDict) -> Setup:
     hyperparameters['total'] = np.float32(total)
 
     spec.parse(config.augment, augment)
-    apply = pipeline.fit(spec.parse(config.prepare, prepare), dataset.train)
+    operations = spec.parse(config.prepare, prepare)
+    example = pipeline.prepared_spec(operations, dataset.train)
     program = step.Program(
         model=build.model(config),
         task=build.open_section(config.task, hyperparameters['task']),
@@ -95,7 +97,6 @@ def setup(config: ConfigDict) -> Setup:
         accumulate=config.accumulate,
         ema=config.ema is not None,
     )
-    probe = apply(dataset.train[np.zeros(1, np.int64)])
     made = Setup(
         config=config,
         dataset=dataset,
@@ -103,9 +104,9 @@ def setup(config: ConfigDict) -> Setup:
         hyperparameters=hyperparameters,
         total=total,
         steps=to_steps,
-        prepare=apply,
-        example={n: (a.shape[1:], a.dtype) for n, a in probe.items()},
-        resident=_bytes(probe) * len(dataset.train) <= RESIDENT_BYTES,
+        prepare=pipeline.fit(operations, dataset.train),
+        example=example,
+        resident=example_bytes(example) * len(dataset.train) <= RESIDENT_BYTES,
         placement=parallel.placement(config.parallel, config.devices),
     )
     made = _trace(made)
@@ -160,8 +161,9 @@ def _shapes(example) -> str:
     return ', '.join(f'{n} {"x".join(map(str, s)) or "scalar"}' for n, (s, _) in example.items())
 
 
-def _bytes(arrays: dict[str, np.ndarray]) -> int:
-    return sum(a.nbytes for a in arrays.values())
+def example_bytes(example: dict[str, tuple[tuple[int, ...], np.dtype]]) -> int:
+    """{field: (shape, dtype)} -> bytes of an example."""
+    return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in example.values())
 
 
 def _tiny(dataset: Dataset, rows: int) -> Dataset:

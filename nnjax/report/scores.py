@@ -8,7 +8,7 @@ from nnjax.report.charts import Curve
 from nnjax.report.folder import Record, Run, number
 from nnjax.report.svg import score, short
 
-CLOCK = ('split', 'step', 'epoch', 'seconds', 'best_step', 'finished')  # when, not how well
+CLOCK = ('split', 'step', 'epoch', 'seconds', 'best_step', 'parameters', 'finished')  # no scores
 METERS = {
     'lr': 'learning rate',
     'grad_norm': 'gradient norm',

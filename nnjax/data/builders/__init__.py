@@ -2,8 +2,8 @@
 
 import contextlib
 import importlib
+import io
 import os
-import sys
 from pathlib import Path
 
 from nnjax.data import cache
@@ -51,7 +51,7 @@ def _own(name: str, target: str, source: str | None):
     made = builder(data_dir=target, file_format='array_record')
     tfds.disable_progress_bar()
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints
             made.download_and_prepare(file_format='array_record')
     except FileExistsError:  # another process was as quick; its files are the same
         made = builder(data_dir=target, file_format='array_record')

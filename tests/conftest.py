@@ -24,7 +24,8 @@ hypothesis.settings.load_profile('nnjax')
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_compilation_cache_dir', str(Path(os.environ['NNJAX_CACHE_DIR']) / 'xla'))
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 ROOT = Path(__file__).parents[1]
 

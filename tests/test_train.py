@@ -284,7 +284,9 @@ def test_metrics_file_has_one_json_object_a_line(tmp_path):
 
 
 KILLED = """
-import os, sys, jax
+import os, sys
+import tests.conftest  # the compilation cache: a child compiles nothing
+import jax, orbax.checkpoint
 from tests.test_train import config
 import nnjax
 for attempt in range(60):

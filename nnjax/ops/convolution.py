@@ -110,9 +110,11 @@ def _by_patches(x, kernel, geometry, groups, precision) -> jax.Array:
         first = (t * d for t, d in zip(tap, dilation))
         return x[:, *(slice(f, f + (n - 1) * s + 1, s) for f, n, s in zip(first, space, strides))]
 
+    depthwise = groups > 1 and kernel.shape[-2] == 1
+
     def convolve(x, kernel):
         x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
-        if groups > 1 and kernel.shape[-2] == 1:
+        if depthwise:
             return _depthwise([view(x, tap) for tap in taps], kernel)
         parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1))
         products = [
@@ -126,6 +128,8 @@ def _by_patches(x, kernel, geometry, groups, precision) -> jax.Array:
         ]
         return jnp.concatenate(products, -1)
 
+    if depthwise or len(taps) == 1:  # no patches
+        return convolve(x, kernel)
     size = x.dtype.itemsize * x.shape[-1] * math.prod(space) * len(taps)
     return _in_slices(convolve, x, kernel, max(1, CACHE // size))
 

@@ -9,21 +9,36 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from nnjax.errors import UserError
+from nnjax.fields import Fraction, Natural, NonNegative
+
 Example = dict[str, jax.Array]
 Operation = Callable[[jax.Array, Example], Example]
 
 
 def _image(function: Callable[[jax.Array, jax.Array], jax.Array]) -> Operation:
     """(key, image) -> image, as an operation on examples."""
-    return lambda key, example: {**example, 'image': function(key, example['image'])}
+
+    def operation(key: jax.Array, example: Example) -> Example:
+        image = example.get('image')
+        if image is None:
+            raise UserError(f"augment needs the field 'image'; the data has: {', '.join(example)}")
+        if image.ndim != 3 or not jnp.issubdtype(image.dtype, jnp.floating):
+            raise UserError(
+                f'augment needs float images [H, W, C], not {image.dtype} {list(image.shape)}; '
+                "see prepare, e.g. prepare='scale'"
+            )
+        return {**example, 'image': function(key, image)}
+
+    return operation
 
 
-def pad_crop(pad: int = 4) -> Operation:
+def pad_crop(pad: Natural = 4) -> Operation:
     """Zero-pads every side by `pad` pixels and cuts the original size out at a random place."""
     return _shifted(pad)
 
 
-def translate(pixels: int = 2) -> Operation:
+def translate(pixels: Natural = 2) -> Operation:
     """Moves the image by up to `pixels` along each axis; what enters is zero."""
     return _shifted(pixels)
 
@@ -37,14 +52,14 @@ def _shifted(pixels: int) -> Operation:
     return _image(shift)
 
 
-def flip(probability: float = 0.5) -> Operation:
+def flip(probability: Fraction = 0.5) -> Operation:
     """Mirrors left and right."""
     return _image(
         lambda key, image: jnp.where(jax.random.bernoulli(key, probability), image[:, ::-1], image)
     )
 
 
-def rotate(degrees: float = 15.0) -> Operation:
+def rotate(degrees: NonNegative = 15.0) -> Operation:
     """Rotates about the centre by a uniform angle in [-degrees, degrees], bilinear, zero outside."""
 
     def turn(key, image):
@@ -55,15 +70,29 @@ def rotate(degrees: float = 15.0) -> Operation:
         cos, sin = jnp.cos(angle), jnp.sin(angle)
         rows = (cos * y + sin * x) + (height - 1) / 2
         columns = (cos * x - sin * y) + (width - 1) / 2
-        sample = lambda channel: jax.scipy.ndimage.map_coordinates(
-            channel, [rows, columns], order=1
-        )
-        return jax.vmap(sample, -1, -1)(image.astype(jnp.float32)).astype(image.dtype)
+        return _bilinear(image, rows, columns)
 
     return _image(turn)
 
 
-def cutout(size: int = 8) -> Operation:
+def _bilinear(image: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """image [H, W, C] at the places (rows, columns) [H, W]; beyond its edge is zero."""
+    height, width, channels = image.shape
+    # A border of zeros on each side: whatever lies beyond it is read from it.
+    pixels = jnp.pad(image, ((1, 1), (1, 1), (0, 0))).reshape(-1, channels)
+    top, left = jnp.floor(rows), jnp.floor(columns)
+    total = jnp.zeros((height, width, channels), jnp.float32)
+    for row, down in ((top, 1 - (rows - top)), (top + 1, rows - top)):
+        for column, along in ((left, 1 - (columns - left)), (left + 1, columns - left)):
+            place = jnp.clip(row + 1, 0, height + 1) * (width + 2) + jnp.clip(
+                column + 1, 0, width + 1
+            )
+            values = pixels[place.astype(jnp.int32)].astype(jnp.float32)
+            total += (down * along)[..., None] * values
+    return total.astype(image.dtype)
+
+
+def cutout(size: Natural = 8) -> Operation:
     """Zeros a square of `size` pixels about a random pixel (DeVries and Taylor, 2017)."""
 
     def cut(key, image):
@@ -78,7 +107,7 @@ def cutout(size: int = 8) -> Operation:
     return _image(cut)
 
 
-def noise(deviation: float = 0.1) -> Operation:
+def noise(deviation: NonNegative = 0.1) -> Operation:
     """Adds Gaussian noise of this standard deviation to every value."""
     return _image(
         lambda key, image: (

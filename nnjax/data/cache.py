@@ -1,11 +1,14 @@
 """Where nnjax keeps what it can make again: prepared data, decoded splits, compiled programs."""
 
+import contextlib
 import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+
+KEPT_BYTES = 1 << 30  # what decodes to less is kept in memory, and as arrays on disk
 
 
 def root() -> Path:
@@ -16,18 +19,23 @@ def root() -> Path:
 
 
 def arrays(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The arrays kept under `name`, made where they are missing or damaged."""
+    """The arrays kept under `name`, made where they are missing or damaged.
+
+    `name` holds a hash of what they are made from. Nothing pickled is read; a file appears whole or
+    not at all.
+    """
     path = root() / 'arrays' / f'{name}.npz'
     try:
         with np.load(path, allow_pickle=False) as kept:
             return {field: kept[field] for field in kept.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError):
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
         made = make()
+    temporary = path.with_name(f'.{path.stem}.{os.getpid()}.npz')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f'.{path.stem}.{os.getpid()}.npz')
         np.savez(temporary, **made)
         os.replace(temporary, path)
-    except OSError:
-        pass  # a full or read-only disk costs time, not the run
+    except OSError:  # a full or read-only disk costs time, not the run
+        with contextlib.suppress(OSError):
+            temporary.unlink()
     return made

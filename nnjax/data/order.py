@@ -7,13 +7,17 @@ beyond the size walked round again), evaluated only where it is asked: any step 
 
 import numpy as np
 
+from nnjax.errors import UserError
+
 ROUNDS = 8  # even
+CHUNK = 1 << 14  # values at a time: they stay in cache
 
 
 def order(seed: int, steps: np.ndarray, size: int, batch: int) -> np.ndarray:
     """Seed, step numbers [K], examples, batch -> row numbers [K, batch], int64.
 
-    Every epoch is an exact permutation; batches run on across its end and none is short.
+    Every epoch is an exact permutation; batches run on across its end and none is short. A single
+    step is an array of one; there may be up to 2^32 examples.
     """
     positions = np.asarray(steps, np.int64)[:, None] * batch + np.arange(batch)
     return permutation(seed, positions // size, positions % size, size)
@@ -21,56 +25,70 @@ def order(seed: int, steps: np.ndarray, size: int, batch: int) -> np.ndarray:
 
 def host_slice(indices: np.ndarray, host: int, hosts: int) -> np.ndarray:
     """A host's contiguous share of global batches [..., B]; B must divide by `hosts`."""
-    share = indices.shape[-1] // hosts
+    batch = indices.shape[-1]
+    if batch % hosts:
+        raise UserError(f'batch={batch} does not divide over {hosts} hosts')
+    share = batch // hosts
     return indices[..., host * share : (host + 1) * share]
 
 
 def permutation(seed: int, epochs: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
     """values in [0, size) -> their images under each epoch's permutation, int64; same shape."""
     found = np.empty(values.shape, np.int64)
-    for epoch in np.unique(epochs):
-        here = epochs == epoch
-        found[here] = _bijection(_keys(seed, int(epoch)), values[here].astype(np.uint32), size)
+    flat, epochs, values = found.reshape(-1), epochs.reshape(-1), values.reshape(-1)
+    for start in range(0, values.size, CHUNK):
+        part = slice(start, start + CHUNK)
+        flat[part] = _bijection(_keys(seed, epochs[part]), values[part].astype(np.uint32), size)
     return found
 
 
-def _bijection(keys: list[int], values: np.ndarray, size: int) -> np.ndarray:
-    """uint32 values below `size` -> a keyed permutation of them."""
+def _bijection(keys: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:
+    """Keys [ROUNDS, N or 1], uint32 values [N] below `size` -> a keyed permutation of them."""
     low = max(1, (size - 1).bit_length() // 2)
     high = max(1, (size - 1).bit_length() - low)
     found = _feistel(keys, values, high, low)
-    while (beyond := found >= size).any():  # the domain is less than twice the size (or 4)
-        found[beyond] = _feistel(keys, found[beyond], high, low)
+    beyond = np.flatnonzero(found >= size)  # the domain is less than twice the size (or 4)
+    while beyond.size:
+        own = keys if keys.shape[1] == 1 else keys[:, beyond]
+        found[beyond] = again = _feistel(own, found[beyond], high, low)
+        beyond = beyond[again >= size]
     return found
 
 
-def _feistel(keys: list[int], values: np.ndarray, high: int, low: int) -> np.ndarray:
+def _feistel(keys: np.ndarray, values: np.ndarray, high: int, low: int) -> np.ndarray:
     """An even number of rounds on the two parts of high + low bits; parts may differ in width."""
     left, right = values >> np.uint32(low), values & np.uint32(2**low - 1)
     for number, key in enumerate(keys):
         if number % 2:
-            right = right ^ (_scramble(left, key) & np.uint32(2**low - 1))
+            right ^= _scramble(left, key) & np.uint32(2**low - 1)
         else:
-            left = left ^ (_scramble(right, key) & np.uint32(2**high - 1))
+            left ^= _scramble(right, key) & np.uint32(2**high - 1)
     return (left << np.uint32(low)) | right
 
 
-def _scramble(x: np.ndarray, key: int) -> np.ndarray:
+def _scramble(x: np.ndarray, key: np.ndarray) -> np.ndarray:
     """32 bits to 32 bits: MurmurHash3's finalizer without its last shift."""
-    x = (x ^ np.uint32(key)) * np.uint32(0x85EBCA6B)
+    x = x ^ key
+    x *= np.uint32(0x85EBCA6B)
     x ^= x >> np.uint32(13)
     x *= np.uint32(0xC2B2AE35)
-    return x ^ (x >> np.uint32(16))
+    x ^= x >> np.uint32(16)
+    return x
 
 
-def _keys(seed: int, epoch: int) -> list[int]:
-    """Round keys of an epoch: SplitMix64 (Steele et al., 2014) over seed, epoch and round."""
-    base = _splitmix(_splitmix(seed) + epoch)
-    return [_splitmix(base + number) >> 32 for number in range(ROUNDS)]
+def _keys(seed: int, epochs: np.ndarray) -> np.ndarray:
+    """Round keys of epochs [N] -> uint32 [ROUNDS, N], or [ROUNDS, 1] where all are one epoch."""
+    if epochs[0] == epochs[-1] and (epochs == epochs[0]).all():
+        epochs = epochs[:1]
+    start = _splitmix(np.array([seed % 2**64], np.uint64))
+    base = _splitmix(start + epochs.astype(np.uint64))
+    rounds = np.arange(ROUNDS, dtype=np.uint64)[:, None]
+    return (_splitmix(base + rounds) >> np.uint64(32)).astype(np.uint32)
 
 
-def _splitmix(x: int) -> int:
-    x = (x + 0x9E3779B97F4A7C15) % 2**64
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) % 2**64
-    return x ^ (x >> 31)
+def _splitmix(x: np.ndarray) -> np.ndarray:
+    """uint64 -> uint64: SplitMix64 (Steele et al., 2014)."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

@@ -6,22 +6,26 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from nnjax.data.order import order
-from nnjax.data.prepare import Apply, Fit
+from nnjax.data.prepare import Apply, Fit, Fixed
 from nnjax.data.source import Arrays, Source
 
-FIT_EXAMPLES = 50_000  # statistics of a larger split come from so many, evenly spaced
+FIT_BYTES = 1 << 28  # statistics of a larger split come from so much of it, evenly spaced
 
 
 def fit(operations: Sequence[Fit], train: Source) -> Apply:
-    """Operations -> one function of raw arrays, fitted on the training split at its first call."""
+    """Operations -> one function of raw arrays, fitted on the training split at its first call.
+
+    Nothing is read where no operation has statistics.
+    """
 
     @functools.cache
     def fitted() -> list[Apply]:
-        count = min(len(train), FIT_EXAMPLES)
-        return _fit(operations, train[np.arange(count) * len(train) // count])
+        if all(isinstance(operation, Fixed) for operation in operations):
+            return [operation.apply for operation in operations]
+        return _fit(operations, _sample(train))
 
     def apply(arrays: Arrays) -> Arrays:
-        for one in fitted() if operations else ():
+        for one in fitted():
             arrays = one(arrays)
         return arrays
 
@@ -38,11 +42,20 @@ def prepared_spec(operations: Sequence[Fit], train: Source) -> dict:
 
 def _fit(operations: Sequence[Fit], sample: Arrays) -> list[Apply]:
     """Each operation fitted on what those before it make of the sample."""
-    fitted = []
+    fitted: list[Apply] = []
     for operation in operations:
+        if fitted:
+            sample = fitted[-1](sample)
         fitted.append(operation(sample))
-        sample = fitted[-1](sample)
     return fitted
+
+
+def _sample(train: Source) -> Arrays:
+    row = sum(
+        int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in train.spec.values()
+    )
+    count = min(len(train), max(1, FIT_BYTES // max(1, row)))
+    return train[np.arange(count) * len(train) // count]
 
 
 def resident(source: Source, apply: Apply) -> Arrays:

@@ -1,38 +1,51 @@
 """Host operations on arrays, run once on every split: deterministic, with statistics from train.
 
-An operation with its arguments is a function `fit(train arrays) -> apply(arrays) -> arrays`.
+An operation with its arguments is a function `fit(train arrays) -> apply(arrays) -> arrays`; one
+that learns nothing from train says so by being `Fixed`.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 
 from nnjax.data.source import Arrays
 from nnjax.errors import UserError
+from nnjax.fields import Count, Positive
 
 Apply = Callable[[Arrays], Arrays]
 Fit = Callable[[Arrays], Apply]
 
 
-def scale(high: float = 255.0, field: str = 'image') -> Fit:
+@dataclasses.dataclass(frozen=True)
+class Fixed:
+    """An operation that is the same whatever it is fitted on: no training example need be read."""
+
+    apply: Apply
+
+    def __call__(self, train: Arrays) -> Apply:
+        return self.apply
+
+
+def scale(high: Positive = 255.0, field: str = 'image') -> Fit:
     """Divides by `high`, to float32: bytes to [0, 1]."""
-    return lambda train: (
+    factor = np.float32(high)
+    return Fixed(
         lambda arrays: {
             **arrays,
-            field: _field(arrays, field).astype(np.float32) / np.float32(high),
+            field: np.divide(_field(arrays, field), factor, dtype=np.float32, casting='unsafe'),
         }
     )
 
 
 def standardize(field: str = 'image') -> Fit:
-    """Subtracts the mean and divides by the standard deviation of each last-axis channel in train."""
+    """Subtracts the mean and divides by the standard deviation of each last-axis channel in train.
 
-    def fit(train: Arrays):
-        values = _field(train, field)
-        axes = tuple(range(values.ndim - 1))
-        mean = values.mean(axes, dtype=np.float64).astype(np.float32)
-        deviation = values.std(axes, dtype=np.float64).astype(np.float32)
-        deviation = np.where(deviation > 0, deviation, np.float32(1))
+    float32; a channel that is constant in train is only centred.
+    """
+
+    def fit(train: Arrays) -> Apply:
+        mean, deviation = _moments(_field(train, field))
         return lambda arrays: {
             **arrays,
             field: (_field(arrays, field).astype(np.float32) - mean) / deviation,
@@ -41,20 +54,44 @@ def standardize(field: str = 'image') -> Fit:
     return fit
 
 
-def resize(height: int, width: int, field: str = 'image') -> Fit:
-    """Bilinear resize of uint8 images [N, H, W, C] to [N, height, width, C]."""
+def resize(height: Count, width: Count, field: str = 'image') -> Fit:
+    """Bilinear resize, with antialiasing, of uint8 images [N, H, W, C] to [N, height, width, C]."""
 
     def apply(arrays: Arrays) -> Arrays:
         from PIL import Image
 
-        def one(image):
+        images = _field(arrays, field)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
+            raise UserError(
+                f'prepare: resize takes uint8 images [N, H, W, C], {field!r} is {images.dtype} '
+                f'{list(images.shape)}; put resize first'
+            )
+
+        def one(image: np.ndarray) -> np.ndarray:
             drawn = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
             small = np.asarray(drawn.resize((width, height), Image.Resampling.BILINEAR))
             return small.reshape(height, width, image.shape[-1])
 
-        return {**arrays, field: np.stack([one(image) for image in _field(arrays, field)])}
+        return {**arrays, field: np.stack([one(image) for image in images])}
 
-    return lambda train: apply
+    return Fixed(apply)
+
+
+def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[N, ..., C] -> mean and standard deviation [C], float32; sums are float64, part by part."""
+    channels = values.shape[-1]
+    # A value of each channel's own keeps the squares small, and a constant channel's sums zero.
+    shift = values.reshape(-1, channels)[0].astype(np.float64)
+    total, squares = np.zeros(channels), np.zeros(channels)
+    for start in range(0, len(values), 256):
+        rows = values[start : start + 256].reshape(-1, channels)
+        part = np.ascontiguousarray(rows.T, np.float64) - shift[:, None]
+        total += part.sum(1)
+        squares += np.einsum('cn,cn->c', part, part)
+    count = values.size // channels
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0)).astype(np.float32)
+    return (mean + shift).astype(np.float32), np.where(deviation > 0, deviation, np.float32(1))
 
 
 def _field(arrays: Arrays, field: str) -> np.ndarray:

@@ -1,7 +1,9 @@
 """The values that the data layer hands on: a source of examples, and a dataset of three of them."""
 
 import dataclasses
+import re
 import zlib
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -42,7 +44,8 @@ class Rows:
         check = 0
         for name in sorted(self._arrays):
             array = np.ascontiguousarray(self._arrays[name])
-            check = zlib.crc32(array.tobytes(), zlib.crc32(f'{name}{array.shape}'.encode(), check))
+            head = f'{name}{array.shape}{array.dtype}'.encode()
+            check = zlib.crc32(array.reshape(-1).view(np.uint8), zlib.crc32(head, check))
         return f'{check:08x}'
 
     def __len__(self) -> int:
@@ -70,6 +73,34 @@ class Slice:
         return self._source[self._rows[indices]]
 
 
+class Joined:
+    """Sources of one spec, one after another."""
+
+    def __init__(self, sources: Sequence[Source]):
+        self._sources = sources
+        self._ends = np.cumsum([len(source) for source in sources])
+        self.spec = sources[0].spec
+
+    @property
+    def fingerprint(self) -> str:
+        return '+'.join(source.fingerprint for source in self._sources)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, indices: np.ndarray) -> Arrays:
+        indices = np.asarray(indices)
+        owner = np.searchsorted(self._ends, indices, side='right')
+        found = {n: np.empty((len(indices), *s), d) for n, (s, d) in self.spec.items()}
+        for number, source in enumerate(self._sources):
+            here = np.flatnonzero(owner == number)
+            if here.size:
+                part = source[indices[here] - (self._ends[number] - len(source))]
+                for name, array in part.items():
+                    found[name][here] = array
+        return found
+
+
 @dataclasses.dataclass(frozen=True)
 class Dataset:
     """Train, validation and test sources of one spec; `labels` are the class names, if known."""
@@ -80,32 +111,28 @@ class Dataset:
     labels: tuple[str, ...] = ()
 
 
-def share(text: str, size: int, what: str) -> int | None:
-    """'10%' or '5000' of `size` examples -> how many; None where the text is neither.
-
-    Raises:
-      UserError: a share that leaves nothing on either side.
-    """
-    number = text.strip().removesuffix('%')
-    if not number.replace('.', '', 1).isdigit():
-        return None
-    count = round(float(number) * size / 100) if '%' in text else round(float(number))
-    if not 0 < count < size:
-        raise UserError(f'data.{what}={text!r} of {size} examples leaves nothing on one side')
-    return count
+def is_share(text: str) -> bool:
+    """Whether a text is a share ('10%', '2.5%') or a number ('5000') of examples."""
+    return re.fullmatch(r'\d+(\.\d+)?%|\d+', text.strip()) is not None
 
 
 def hold_out(source: Source, text: str, what: str) -> tuple[Source, Source]:
     """A source, '10%' or '5000' -> (the rest, that many examples), fixed once and for all.
 
     The examples held out are those that a permutation with seed 0 puts last.
+
+    Raises:
+      UserError: no share or number, or one that leaves nothing on either side.
     """
-    count = share(text, len(source), what)
-    if count is None:
+    if not is_share(text):
         raise UserError(
             f"data.{what}={text!r}: expected a share such as '10%' or a number such as '500'"
         )
-    places = np.arange(len(source))
-    shuffled = permutation(0, np.zeros_like(places), places, len(source))
+    size, number = len(source), float(text.strip().removesuffix('%'))
+    count = round(number * size / 100) if '%' in text else int(number)
+    if not 0 < count < size:
+        raise UserError(f'data.{what}={text!r} of {size} examples leaves nothing on one side')
+    places = np.arange(size)
+    shuffled = permutation(0, np.zeros_like(places), places, size)
     kept, held = np.sort(shuffled[:-count]), np.sort(shuffled[-count:])
     return Slice(source, kept), Slice(source, held)

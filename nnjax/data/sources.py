@@ -1,13 +1,18 @@
-"""Sources by name: what a config's `data` section may bind. Each is a function -> Dataset."""
+"""Sources by name: what a config's `data` section may bind. Each is a function -> Dataset.
+
+Wherever a split is a share ('10%') or a number ('5000'), so many examples are held out of train by a
+fixed permutation: the same ones every time, and none of them is trained on.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnjax.data import files, tfds
-from nnjax.data.source import Dataset, Rows, Source, hold_out, share
+from nnjax.data import files, images, split, tables, tfds
+from nnjax.data.source import Dataset, Rows, Source, hold_out, is_share
 from nnjax.errors import UserError
+from nnjax.fields import Count
 
 __all__ = ['Arrays', 'Csv', 'Folder', 'Npz', 'Tfds']
 
@@ -25,23 +30,33 @@ def Tfds(
       name: TFDS name, with /config where there is one
       train: split to train on, e.g. 'train[:55000]'
       valid: a split of its own, or a share ('10%') or number ('5000') held out of train, or None
-      test: split for the final score, or None
+      test: split for the final score, a share or number held out of train, or None
       data_dir: folder of prepared data; default is nnjax's and then ~/tensorflow_datasets
     """
     opened = tfds.open(name, data_dir)
-    own = {} if valid is None or share(valid, 10**9, 'valid') else {'valid': valid}
-    found = {
-        what: tfds.split(opened, text, what)
-        for what, text in {'train': train, 'test': test, **own}.items()
-        if text is not None
+    texts = {'train': train, 'valid': valid, 'test': test}
+    pieces = {
+        what: split.parse(text, opened.splits, f'data.{what}')
+        for what, text in texts.items()
+        if text is not None and (what == 'train' or not is_share(text))
     }
-    return _with_valid(found['train'], found.get('valid', valid), found.get('test'), opened.labels)
+    for what, others in (('valid', ('train',)), ('test', ('train', 'valid'))):
+        for other in others:
+            if count := split.overlap(pieces.get(what, ()), pieces.get(other, ())):
+                raise UserError(
+                    f'data.{what}={texts[what]!r} shares {count} examples with '
+                    f'data.{other}={texts[other]!r}'
+                )
+    found = tfds.sources(opened, pieces)
+    return _dataset(
+        found['train'], found.get('valid', valid), found.get('test', test), opened.labels
+    )
 
 
 def Arrays(
     train: dict[str, Any],
     valid: dict[str, Any] | str | None = '10%',
-    test: dict[str, Any] | None = None,
+    test: dict[str, Any] | str | None = None,
     labels: tuple[str, ...] = (),
 ) -> Dataset:
     """Arrays in memory, {'image': [N, H, W, C], 'label': [N]}; fields may have any name.
@@ -49,84 +64,102 @@ def Arrays(
     Args:
       train: fields of the training split
       valid: fields of the validation split, or a share or number held out of train, or None
-      test: fields of the test split
+      test: fields of the test split, or a share or number held out of train, or None
       labels: class names
     """
-
-    def rows(fields):
-        if not all(isinstance(value, np.ndarray) for value in fields.values()):
-            raise UserError('sources.Arrays needs NumPy arrays (a saved config does not keep them)')
-        return Rows({name: _compact(value) for name, value in fields.items()})
-
-    own = valid if valid is None or isinstance(valid, str) else rows(valid)
-    return _with_valid(rows(train), own, test and rows(test), labels)
+    given = {'train': train, 'valid': valid, 'test': test}
+    own = {what: fields for what, fields in given.items() if not isinstance(fields, str | None)}
+    if not all(hasattr(v, '__array__') for fields in own.values() for v in fields.values()):
+        raise UserError('sources.Arrays needs NumPy arrays (a saved config does not keep them)')
+    arrays = {w: {n: np.asarray(v) for n, v in fields.items()} for w, fields in own.items()}
+    splits, names = files.numeric(arrays, 'sources.Arrays')
+    return _splits(splits, valid, test, labels or names)
 
 
 def Npz(path: str, valid: str | None = '10%', test: str | None = None) -> Dataset:
-    """Arrays x_train, y_train, x_test, y_test of an .npz file, or train_FIELD and test_FIELD.
+    """Arrays of an .npz file: FIELD_SPLIT or SPLIT_FIELD, such as x_train and y_test, or FIELD alone.
 
-    x is the field 'image', y is 'label'. A file with plain fields is one pool of examples.
+    Splits are train, valid (or val) and test; fields without one are train's. x and images are the
+    field 'image', y and labels are 'label'.
 
     Args:
       path: the file
-      valid: share or number held out of train, or None
-      test: share or number held out, where the file has no test arrays, or None
+      valid: share or number held out of train, where the file has no validation arrays, or None
+      test: share or number held out of train, where the file has no test arrays, or None
     """
-    splits = files.npz_splits(Path(path))
-    held = Rows(splits['test']) if 'test' in splits else test
-    return _pool(Rows(splits['train']), valid, held, ())
+    splits, names = files.npz_splits(Path(path))
+    return _splits(splits, valid, test, names)
 
 
 def Folder(
     path: str,
     valid: str | None = '10%',
     test: str | None = '10%',
-    height: int | None = None,
-    width: int | None = None,
+    height: Count | None = None,
+    width: Count | None = None,
 ) -> Dataset:
     """Images in one folder a class: PATH/CLASS/*.png, or PATH/train/CLASS/* and PATH/test/CLASS/*.
 
     Args:
       path: the folder
-      valid: share or number held out of train, or None
-      test: share or number held out, where there is no test folder, or None
+      valid: share or number held out, where there is no folder valid (or val), or None
+      test: share or number held out, where there is no folder test, or None
       height: pixels that every image is resized to; None where all have one size
       width: likewise
     """
-    root = Path(path)
-    size = (height, width) if height and width else None
+    if (height is None) != (width is None):
+        raise UserError(f'data.height={height}, data.width={width}: set both, or neither')
+    root = Path(path).expanduser()
+    size = None if height is None or width is None else (height, width)
     nested = (root / 'train').is_dir()
-    train, labels = files.class_folder(root / 'train' if nested else root, None, size)
-    held = test
-    if nested and (root / 'test').is_dir():
-        held = Rows(files.class_folder(root / 'test', labels, size)[0])
-    return _pool(Rows(train), valid, held, labels)
+    train, labels = images.class_folder(root / 'train' if nested else root, None, size)
+    channels = train.spec['image'][0][2]
+
+    def own(*names: str) -> Source | None:
+        found = [root / name for name in names if nested and (root / name).is_dir()]
+        return images.class_folder(found[0], labels, size, channels)[0] if found else None
+
+    return _dataset(train, own('valid', 'val') or valid, own('test') or test, labels)
 
 
-def Csv(path: str, label: str, valid: str | None = '10%', test: str | None = '10%') -> Dataset:
+def Csv(
+    path: str,
+    label: str,
+    valid: str | None = '10%',
+    test: str | None = '10%',
+    ignore: tuple[str, ...] = (),
+) -> Dataset:
     """A table with a header: numeric columns are the field 'features' [F], one column the class.
 
     Args:
-      path: the file, or another file for training if `test` names one
+      path: the file
       label: column of the class; texts become classes in alphabetical order
-      valid: share or number held out of train, or None
+      valid: another file, or a share or number held out, or None
       test: another file, or a share or number held out, or None
+      ignore: columns to leave out, such as a row's name
     """
-    fields, labels = files.table(Path(path), label)
-    held = test
-    if test and share(test, 10**9, 'test') is None:
-        held = Rows(files.table(Path(test), label, labels)[0])
-    return _pool(Rows(fields), valid, held, labels)
+    fields, labels = tables.examples(Path(path).expanduser(), label, None, ignore)
+
+    def own(text: str | None) -> Source | str | None:
+        if text is None or is_share(text):
+            return text
+        return Rows(tables.examples(Path(text).expanduser(), label, labels, ignore)[0])
+
+    return _dataset(Rows(fields), own(valid), own(test), labels)
 
 
-def _pool(train: Source, valid, test: Source | str | None, labels) -> Dataset:
-    """Holds the test split out of train first, where it is a share."""
+def _splits(splits: dict[str, dict[str, np.ndarray]], valid, test, labels) -> Dataset:
+    """A dataset of arrays; `valid` and `test` are shares for where there are none."""
+    rows = {what: Rows(fields) for what, fields in splits.items()}
+    return _dataset(rows['train'], rows.get('valid', valid), rows.get('test', test), labels)
+
+
+def _dataset(
+    train: Source, valid: Source | str | None, test: Source | str | None, labels
+) -> Dataset:
+    """Holds out what are shares, test first, so that it does not depend on the validation split."""
     if isinstance(test, str):
         train, test = hold_out(train, test, 'test')
-    return _with_valid(train, valid, test, labels)
-
-
-def _with_valid(train: Source, valid: Source | str | None, test, labels) -> Dataset:
     if isinstance(valid, str):
         train, valid = hold_out(train, valid, 'valid')
     for what, source in (('valid', valid), ('test', test)):
@@ -135,17 +168,10 @@ def _with_valid(train: Source, valid: Source | str | None, test, labels) -> Data
                 f'the {what} split {_describe(source.spec)} is not like the training '
                 f'split {_describe(train.spec)}'
             )
+        if source is not None and not len(source):
+            raise UserError(f'the {what} split is empty')
     return Dataset(train, valid, test, tuple(labels))
 
 
 def _describe(spec) -> str:
     return '(' + ', '.join(f'{n} {d} {list(s)}' for n, (s, d) in spec.items()) + ')'
-
-
-def _compact(array: np.ndarray) -> np.ndarray:
-    """float64 -> float32, int64 -> int32: what JAX computes with."""
-    return (
-        array.astype({'f': np.float32, 'i': np.int32}[array.dtype.kind])
-        if array.dtype in (np.float64, np.int64)
-        else array
-    )

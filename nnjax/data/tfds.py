@@ -1,18 +1,23 @@
 """Prepared TFDS data sets: found without importing TFDS, decoded once, then kept as arrays."""
 
 import dataclasses
+import functools
 import hashlib
 import json
-import sys
+import logging
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nnjax.data import builders, cache
-from nnjax.data.source import Arrays, Rows, Source
+from nnjax.data.source import Arrays, Joined, Rows, Slice, Source
+from nnjax.data.split import Piece
 from nnjax.errors import UserError, nearest
 
-KEPT_BYTES = 1 << 30  # splits that decode to less are kept in memory, and as arrays on disk
+KEPT_BYTES = cache.KEPT_BYTES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,17 +32,17 @@ class Prepared:
 
 
 def open(name: str, data_dir: str | None = None) -> Prepared:
-    """A data set by name; nnjax's own are prepared first.
+    """A data set by name, NAME[/CONFIG][:VERSION]; nnjax's own are prepared first.
 
     Raises:
       UserError: an unknown name, or a data set that is not prepared, with the command that does it.
     """
-    places = (
-        [Path(data_dir)] if data_dir else [builders.data_dir(), Path.home() / 'tensorflow_datasets']
-    )
+    if data_dir:
+        places = [Path(data_dir).expanduser()]
+    else:
+        places = [builders.data_dir(), Path.home() / 'tensorflow_datasets']
     path = _find(name, places)
     if path is None and name in builders.OWN:
-        print(f'preparing {name} (once) ...', file=sys.stderr)
         builders.prepare(name, data_dir)
         path = _find(name, places)
     if path is None:
@@ -46,13 +51,19 @@ def open(name: str, data_dir: str | None = None) -> Prepared:
 
 
 def _find(name: str, places: list[Path]) -> Path | None:
-    """The newest version's folder under the first place that has one."""
+    """The folder of the version asked for, else the newest, under the first place that has one."""
+    name, _, version = name.partition(':')
+    if not re.fullmatch(r'[\w.+-]+(/[\w.+-]+)?', name):
+        return None
     for place in places:
-        found = [p.parent for p in (place / name).glob('*/dataset_info.json')]
+        # A version's folder: not a half-prepared '1.0.0.incomplete...'.
+        found = [
+            p.parent
+            for p in (place / name).glob('*/dataset_info.json')
+            if re.fullmatch(r'\d+\.\d+\.\d+', p.parent.name) and version in ('', p.parent.name)
+        ]
         if found:
-            return max(
-                found, key=lambda p: [int(n) if n.isdigit() else 0 for n in p.name.split('.')]
-            )
+            return max(found, key=lambda p: [int(n) for n in p.name.split('.')])
     return None
 
 
@@ -61,70 +72,112 @@ def _refuse(name: str, places: list[Path]) -> None:
         names = builders.known()
     except ImportError:
         names = list(builders.OWN)
-    if name.split('/')[0] not in names:
+    base = re.split('[/:]', name)[0]
+    if base not in names:
         raise UserError(
-            f'unknown data set {name!r}{nearest(name, names)} '
+            f'unknown data set {name!r}{nearest(base, names)} '
             f"(nnjax's own: {', '.join(builders.OWN)}; or any TFDS name)"
         )
+    configs = sorted(
+        {
+            f'{base}/{p.parents[1].name}'
+            for place in places
+            for p in (place / base).glob('*/*/dataset_info.json')
+        }
+    )
+    hint = f'prepared: {", ".join(configs)}; or ' if configs else ''
     raise UserError(
         f'{name} is not prepared (looked in {", ".join(map(str, places))}); '
-        f'run: nnjax data prepare {name}'
+        f'{hint}run: nnjax data prepare {name}'
     )
 
 
 def _describe(name: str, path: Path) -> Prepared:
     raw = (path / 'dataset_info.json').read_bytes()
-    info = json.loads(raw)
-    splits = {s['name']: sum(map(int, s.get('shardLengths', []))) for s in info.get('splits', [])}
+    try:
+        info = json.loads(raw)
+        splits = {s['name']: sum(map(int, s.get('shardLengths', []))) for s in info['splits']}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(
+            f'{path}/dataset_info.json is damaged; delete the folder '
+            f'and run: nnjax data prepare {name}'
+        ) from None
+    kind = info.get('fileFormat', 'tfrecord')
+    if kind != 'array_record':
+        raise UserError(
+            f'{name} in {path} is prepared as {kind}, which only TensorFlow reads; '
+            "prepare it with file_format='array_record'"
+        )
     names = path / 'label.labels.txt'
-    labels = tuple(names.read_text().split('\n')) if names.is_file() else ()
+    labels = names.read_text(encoding='utf-8').splitlines() if names.is_file() else []
     sizes = sorted((p.name, p.stat().st_size) for p in path.iterdir())
     digest = hashlib.sha256(raw + repr(sizes).encode()).hexdigest()[:16]
     return Prepared(name, path, splits, tuple(x for x in labels if x), digest)
 
 
-def split(prepared: Prepared, expression: str, what: str) -> Source:
-    """'train', 'train[:55000]', 'train+test' of a data set -> its source; `what` is for errors.
+def sources(prepared: Prepared, wanted: Mapping[str, Sequence[Piece]]) -> dict[str, Source]:
+    """{what: pieces of splits} -> {what: its source}.
 
     A small split is decoded in one go and kept under the cache folder, so that the next run neither
-    decodes nor imports TFDS.
+    decodes nor imports TFDS; of a large one, the piece is, if that is small.
     """
-    base = expression.split('[')[0].split('+')[0].strip()
-    if base not in prepared.splits:
-        raise UserError(
-            f'data.{what}={expression!r}: {prepared.name} has the splits '
-            f'{", ".join(prepared.splits)}{nearest(base, prepared.splits)}'
-        )
-    key = hashlib.sha256(f'{prepared.digest} {expression}'.encode()).hexdigest()[:12]
-    name = f'{prepared.name.replace("/", "-")}-{prepared.path.name}-{key}'
-    kept = cache.arrays(name, lambda: _decoded(prepared, expression, what))
-    return Rows(kept) if kept else _Stream(prepared, expression, what, key)
+
+    @functools.cache
+    def whole(split: str) -> Arrays:
+        return _kept(prepared, Piece(split, 0, prepared.splits[split]))
+
+    def one(piece: Piece) -> Source:
+        size, rows = prepared.splits[piece.split], np.arange(piece.low, piece.high)
+        if kept := whole(piece.split):
+            return Rows(kept) if len(rows) == size else Slice(Rows(kept), rows)
+        if len(rows) < size and (kept := _kept(prepared, piece)):
+            return Rows(kept)
+        return Slice(_Stream(prepared, piece.split), rows)
+
+    def joined(pieces: Sequence[Piece]) -> Source:
+        return one(pieces[0]) if len(pieces) == 1 else Joined([one(piece) for piece in pieces])
+
+    return {what: joined(pieces) for what, pieces in wanted.items()}
 
 
-def _data_source(prepared: Prepared, expression: str, what: str):
+def _kept(prepared: Prepared, piece: Piece) -> Arrays:
+    """All examples of a piece, or {} where that is too much."""
+    key = hashlib.sha256(f'{prepared.digest} {tuple(piece)}'.encode()).hexdigest()[:12]
+    name = re.sub('[/:]', '-', prepared.name)
+    return cache.arrays(f'{name}-{prepared.path.name}-{key}', lambda: _decoded(prepared, piece))
+
+
+def _decoded(prepared: Prepared, piece: Piece) -> Arrays:
+    source, first = _opened(prepared, piece.split)
+    if sum(a.nbytes for a in first.values()) * (piece.high - piece.low) > KEPT_BYTES:
+        return {}
+    return _stack(source.__getitems__(list(range(piece.low, piece.high))))
+
+
+def _opened(prepared: Prepared, split: str) -> tuple[Any, Arrays]:
+    """A whole split -> (TFDS's data source, its first example as arrays of one row)."""
     import tensorflow_datasets as tfds
 
+    logger = logging.getLogger('absl')
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # TFDS advises OpenCV at the first image it decodes
     try:
-        builder = tfds.builder_from_directory(str(prepared.path))
-        return builder, builder.as_data_source(split=expression)
-    except Exception as error:
+        source = tfds.builder_from_directory(str(prepared.path)).as_data_source(split=split)
+        return source, _stack([source[0]])
+    except UserError:
+        raise
+    except Exception as error:  # whatever a foreign or damaged folder makes TFDS raise
         first = (str(error).splitlines() or [''])[0]
-        raise UserError(f'data.{what}={expression!r} of {prepared.name}: {first}') from None
-
-
-def _decoded(prepared: Prepared, expression: str, what: str) -> Arrays:
-    """All of a split, or {} where that is too much to keep or examples differ in shape."""
-    _, source = _data_source(prepared, expression, what)
-    if len(source) == 0:
-        raise UserError(f'data.{what}={expression!r} of {prepared.name} is empty')
-    first = _stack([source[0]])
-    if sum(a.nbytes for a in first.values()) * len(source) > KEPT_BYTES:
-        return {}
-    return _stack(source.__getitems__(list(range(len(source)))))
+        raise UserError(
+            f'{prepared.path} cannot be read ({type(error).__name__}: {first}); '
+            f'delete the folder and run: nnjax data prepare {prepared.name}'
+        ) from None
+    finally:
+        logger.setLevel(level)
 
 
 def _stack(examples: list[dict]) -> Arrays:
-    """Examples of one shape -> arrays; texts are left out, labels are int32."""
+    """Examples of one shape -> arrays; texts are left out, 64 bits become 32."""
     fields = {}
     for name in examples[0]:
         values = [np.asarray(example[name]) for example in examples]
@@ -136,17 +189,18 @@ def _stack(examples: list[dict]) -> Arrays:
                 f'field {name!r} has examples of different shapes, {sorted(shapes)[:2]}'
             )
         array = np.stack(values)
-        fields[name] = array.astype(np.int32) if array.dtype == np.int64 else array
+        narrow = {'int64': np.int32, 'float64': np.float32}.get(array.dtype.name)
+        fields[name] = array.astype(narrow) if narrow else array
     return fields
 
 
 class _Stream:
     """A split too large to keep: batches are decoded as they are asked for."""
 
-    def __init__(self, prepared: Prepared, expression: str, what: str, key: str):
-        _, self._source = _data_source(prepared, expression, what)
-        self.fingerprint = key
-        self.spec = {n: (a.shape[1:], a.dtype) for n, a in _stack([self._source[0]]).items()}
+    def __init__(self, prepared: Prepared, split: str):
+        self._source, first = _opened(prepared, split)
+        self.fingerprint = f'{prepared.digest}-{split}'
+        self.spec = {name: (array.shape[1:], array.dtype) for name, array in first.items()}
 
     def __len__(self) -> int:
         return len(self._source)

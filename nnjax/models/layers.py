@@ -18,9 +18,9 @@ from nnjax.errors import unknown
 from nnjax.ops import pool
 from nnjax.ops.convolution import convolution
 
+Dense = nn.Dense  # linen's own serves as it is
 max_pool = pool.max_pool
 avg_pool = pool.avg_pool
-Dense = nn.Dense
 
 Activation = Literal[
     'celu', 'elu', 'gelu', 'gelu_exact', 'hard_sigmoid', 'hard_silu', 'hard_tanh', 'identity',

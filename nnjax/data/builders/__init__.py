@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import os
+import sys
 from pathlib import Path
 
 from nnjax.data import cache
@@ -48,14 +49,16 @@ def _own(name: str, target: str, source: str | None):
     # A stock builder of the same name may be registered later; both must be free to exist.
     with tfds.core.registered.skip_registration():
         builder = module.builder(source)
-    made = builder(data_dir=target, file_format='array_record')
+    print(f'preparing {name} (once) ...', file=sys.stderr)
     tfds.disable_progress_bar()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints
-            made.download_and_prepare(file_format='array_record')
-    except FileExistsError:  # another process was as quick; its files are the same
-        made = builder(data_dir=target, file_format='array_record')
-    return made
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS speaks of downloads; there are none
+            builder(data_dir=target, file_format='array_record').download_and_prepare()
+    except OSError as error:
+        # Another process may have been as quick; its files are the same.
+        if not builder(data_dir=target, file_format='array_record').is_prepared():
+            raise UserError(f'{name} cannot be prepared in {target}: {error}') from None
+    return builder(data_dir=target, file_format='array_record')
 
 
 def _stock(name: str, target: str):

@@ -139,3 +139,109 @@ def test_resize():
     rows = Rows({'image': np.full((2, 10, 8, 3), 7, np.uint8)})
     done = pipeline.fit(spec.parse('resize(5, 4)', prepare), rows)(rows[np.arange(2)])['image']
     assert done.shape == (2, 5, 4, 3) and np.all(done == 7)
+
+
+@pytest.mark.parametrize(
+    'module, text, words',
+    [
+        (augment, 'pad_crop(-1)', 'pad=-1: expected a whole number >= 0'),
+        (augment, 'pad_crop(2.5)', 'expected a whole number'),
+        (augment, 'pad_crop(True)', 'expected a whole number'),
+        (augment, 'flip(2)', 'probability=2: expected a number in [0, 1]'),
+        (augment, "rotate('far')", "degrees='far': expected a number >= 0"),
+        (augment, 'noise(deviation=-0.1)', 'deviation=-0.1'),
+        (augment, 'noise(1e999)', 'deviation=inf'),
+        (augment, '  flip | flop', "column 10: unknown operation 'flop'"),
+        (prepare, 'scale(0)', 'high=0: expected a number > 0'),
+        (prepare, 'resize(0, 5)', 'height=0'),
+        (prepare, 'resize(5)', 'resize(height: int, width: int'),
+        (prepare, 'standardize(3)', 'field=3: expected a text'),
+    ],
+)
+def test_a_bad_argument_is_one_line(module, text, words):
+    with pytest.raises(UserError) as error:
+        spec.parse(text, module)
+    assert words in str(error.value) and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    'example, words',
+    [
+        ({'features': np.zeros(3, np.float32)}, "needs the field 'image'"),
+        ({'image': np.zeros((6, 6, 1), np.uint8)}, "prepare='scale'"),
+        ({'image': np.zeros((6, 6), np.float32)}, 'float images [H, W, C]'),
+    ],
+)
+def test_what_cannot_be_augmented_is_one_line(example, words):
+    (flip,) = spec.parse('flip', augment)
+    with pytest.raises(UserError) as error:
+        flip(jax.random.key(0), example)
+    assert words in str(error.value) and '\n' not in str(error.value)
+
+
+@pytest.mark.parametrize('shape', [(12, 12, 3), (9, 16, 1)])
+@pytest.mark.parametrize('degrees', [7.0, 45.0, 200.0])
+def test_rotate_is_scipy_s_bilinear_interpolation(shape, degrees):
+    from scipy.ndimage import map_coordinates
+
+    image = np.random.default_rng(1).random(shape, np.float32)
+    key = jax.random.key(5)
+    angle = np.deg2rad(float(jax.random.uniform(key, (), minval=-degrees, maxval=degrees)))
+    centre = (np.array(shape[:2]) - 1) / 2
+    y, x = np.meshgrid(*(np.arange(n) - c for n, c in zip(shape, centre)), indexing='ij')
+    rows = np.cos(angle) * y + np.sin(angle) * x + centre[0]
+    columns = np.cos(angle) * x - np.sin(angle) * y + centre[1]
+    wanted = [
+        map_coordinates(np.pad(image[..., n], 1), [rows + 1, columns + 1], order=1)
+        for n in range(shape[2])
+    ]
+    (rotate,) = spec.parse(f'rotate({degrees})', augment)
+    found = rotate(key, {'image': jnp.asarray(image)})['image']
+    np.testing.assert_allclose(found, np.stack(wanted, -1), atol=2e-5)
+
+
+def test_standardize_of_far_away_columns_is_exact():
+    values = np.random.default_rng(0).normal(1e4, 1.0, (3000, 5)).astype(np.float32)
+    train = Rows({'features': values})
+    done = pipeline.fit(spec.parse("standardize('features')", prepare), train)(
+        train[np.arange(3000)]
+    )['features']
+    wide = values.astype(np.float64)
+    wanted = (wide - wide.mean(0)) / wide.std(0)
+    np.testing.assert_allclose(done, wanted, atol=2e-3)  # float32 keeps 1e4 to 1e-3
+
+
+class Unread(Rows):
+    """Rows that nothing may read."""
+
+    def __getitem__(self, indices):
+        raise AssertionError('read')
+
+
+def test_training_data_is_read_for_statistics_alone():
+    train = Unread({'image': np.zeros((5, 4, 4, 1), np.uint8)})
+    batch = {'image': np.full((2, 4, 4, 1), 255, np.uint8)}
+    done = pipeline.fit(spec.parse('resize(2, 2) | scale', prepare), train)(batch)['image']
+    assert done.shape == (2, 2, 2, 1) and np.all(done == 1)
+    operations = spec.parse('scale | standardize', prepare)
+    assert pipeline.prepared_spec(operations, train) == {'image': ((4, 4, 1), np.float32)}
+    with pytest.raises(AssertionError):
+        pipeline.fit(operations, train)(batch)
+
+
+def test_statistics_of_a_large_split_come_from_a_part_of_it(monkeypatch):
+    monkeypatch.setattr(pipeline, 'FIT_BYTES', 40)
+    rows = Rows({'features': np.arange(100, dtype=np.float32)[:, None]})
+    done = pipeline.fit(spec.parse("standardize('features')", prepare), rows)(
+        rows[np.array([0, 45])]
+    )['features']
+    part = np.arange(0, 100, 10)  # ten rows of four bytes, evenly spaced
+    np.testing.assert_allclose(
+        done[:, 0], (np.array([0, 45]) - part.mean()) / part.std(), rtol=1e-6
+    )
+
+
+def test_resize_after_scale_is_refused():
+    rows = Rows({'image': np.zeros((2, 8, 8, 1), np.uint8)})
+    with pytest.raises(UserError, match='put resize first'):
+        pipeline.prepared_spec(spec.parse('scale | resize(4, 4)', prepare), rows)

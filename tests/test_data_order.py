@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnjax.data.order import host_slice, order, permutation
+from nnjax.data.order import CHUNK, host_slice, order, permutation
+from nnjax.errors import UserError
 
 
 @given(st.integers(0, 2**40), st.integers(1, 300), st.integers(1, 40))
@@ -65,3 +66,35 @@ def test_the_order_never_changes():
     """Pinned: another order would silently make old runs irreproducible."""
     assert order(0, np.arange(2), 10, 5).tolist() == [[8, 7, 9, 1, 4], [2, 3, 5, 6, 0]]
     assert order(0, np.array([10**6]), 60_000, 4).tolist() == [[30152, 3547, 12786, 23730]]
+
+
+def test_far_apart_steps_cost_no_more():
+    rows = order(0, np.array([0, 10**12]), 10, 5)
+    assert np.array_equal(rows[1], order(0, np.array([10**12]), 10, 5)[0])
+
+
+def test_a_long_table_is_made_in_parts():
+    size, batch = 1000, 64
+    steps = np.arange(3 * CHUNK // batch)
+    rows = order(1, steps, size, batch)
+    assert np.array_equal(
+        rows[1::7], np.concatenate([order(1, s[None], size, batch) for s in steps[1::7]])
+    )
+
+
+def test_a_batch_that_does_not_divide_is_refused():
+    with pytest.raises(UserError, match='batch=10 does not divide over 3 hosts'):
+        host_slice(np.arange(10), 0, 3)
+
+
+def test_pairs_of_neighbours_are_uniform():
+    """Which rows share a batch is random too: over seeds, each pair as often as any other."""
+    size, seeds = 8, 6000
+    counts = np.zeros((size, size))
+    for seed in range(seeds):
+        first, second = permutation(seed, np.zeros(2, int), np.arange(2), size)
+        counts[first, second] += 1
+    expected = seeds / (size * (size - 1))
+    pairs = counts[~np.eye(size, dtype=bool)]
+    statistic, freedom = ((pairs - expected) ** 2 / expected).sum(), pairs.size - 1
+    assert abs(statistic - freedom) < 4 * np.sqrt(2 * freedom)

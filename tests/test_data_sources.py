@@ -1,6 +1,7 @@
 """Sources: what the user has becomes train, validation and test; what cannot is one line."""
 
 import gzip
+import shutil
 import subprocess
 import sys
 
@@ -39,6 +40,16 @@ def test_digits_are_scikit_learn_s():
     digits = load_digits()
     assert key(np.c_[images, labels]) == key(np.c_[digits.data.astype(int), digits.target])
     assert np.ptp(np.bincount(parts[2]['label'])) <= 2  # stratified
+
+
+def test_the_digits_never_change():
+    """Pinned: scores are comparable only on the same split."""
+    dataset = sources.Tfds('digits', valid=None)
+    sums = [
+        (int(r['image'].sum()), int((r['label'] * np.arange(len(r['label']))).sum()))
+        for r in map(everything, (dataset.train, dataset.test))
+    ]
+    assert sums == [(449368, 4633993), (112350, 287990)]
 
 
 def test_the_second_opening_neither_decodes_nor_imports_tfds():
@@ -276,16 +287,56 @@ def test_fashion_mnist_has_the_stock_name_version_and_content(tmp_path):
     stock = tensorflow_datasets.data_source(
         'fashion_mnist', data_dir=str(tmp_path), download=False, split='test'
     )
-    assert [int(stock[n]['label']) for n in range(50)] == [
-        int(x) for x in np.asarray([stock[n]['label'] for n in range(50)])
-    ]
     dataset = sources.Tfds('fashion_mnist', data_dir=str(tmp_path), valid='5000')
     assert (len(dataset.train), len(dataset.valid), len(dataset.test)) == (55000, 5000, 10000)
     rows = everything(dataset.test)
-    assert np.array_equal(np.bincount(rows['label']), np.bincount(labels))
-    assert np.array_equal(
-        rows['image'][:50, ..., 0], np.stack([stock[n]['image'][..., 0] for n in range(50)])
+    assert np.array_equal(rows['image'][:50], np.stack([stock[n]['image'] for n in range(50)]))
+    images = fashion_mnist.read(folder, 't10k-images-idx3-ubyte').reshape(10_000, 784)
+    key = lambda images, labels: sorted(zip(map(bytes, images), labels.tolist()))
+    assert key(images, labels) == key(rows['image'].reshape(10_000, 784), rows['label'])
+
+
+@pytest.fixture
+def copied_digits(tmp_path):
+    """A prepared copy of the digits that a test may damage."""
+    sources.Tfds('digits')
+    shutil.copytree(builders.data_dir() / 'digits' / '1.0.0', tmp_path / 'digits' / '1.0.0')
+    return tmp_path
+
+
+def test_half_prepared_folders_are_passed_over(copied_digits):
+    version = copied_digits / 'digits' / '1.0.0'
+    shutil.copytree(version, version.with_name('1.0.0.incompleteABC_digits-1.0.0'))
+    shutil.copytree(version, version.with_name('0.9.0'))
+    assert tfds.open('digits', str(copied_digits)).path == version
+    assert tfds.open('digits:0.9.0', str(copied_digits)).path.name == '0.9.0'
+
+
+def test_what_only_tensorflow_reads_is_refused(copied_digits):
+    info = copied_digits / 'digits' / '1.0.0' / 'dataset_info.json'
+    info.write_text(
+        info.read_text().replace('"fileFormat": "array_record"', '"fileFormat": "tfrecord"')
     )
+    with pytest.raises(UserError, match='as tfrecord, which only TensorFlow reads'):
+        sources.Tfds('digits', data_dir=str(copied_digits))
+
+
+@pytest.mark.parametrize('name', ['dataset_info.json', 'features.json', 'digits-test.array_record'])
+def test_a_damaged_data_set_says_how_to_prepare_it_again(copied_digits, name):
+    (path,) = (copied_digits / 'digits' / '1.0.0').glob(f'{name}*')
+    path.write_bytes(b'{}' if path.suffix == '.json' else b'')
+    with pytest.raises(UserError, match='nnjax data prepare digits') as error:
+        everything(sources.Tfds('digits', data_dir=str(copied_digits)).test)
+    assert '\n' not in str(error.value)
+
+
+def test_the_configs_that_are_prepared_are_named(copied_digits):
+    folder = copied_digits / 'imagenet_resized' / '8x8'
+    folder.mkdir(parents=True)
+    (copied_digits / 'digits' / '1.0.0').rename(folder / '0.1.0')
+    with pytest.raises(UserError, match='prepared: imagenet_resized/8x8; or run: nnjax data'):
+        sources.Tfds('imagenet_resized', data_dir=str(copied_digits))
+    assert len(sources.Tfds('imagenet_resized/8x8', data_dir=str(copied_digits)).test) == 360
 
 
 def test_a_wrong_original_file_is_refused(tmp_path):

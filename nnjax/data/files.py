@@ -3,7 +3,7 @@
 import re
 import sys
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -97,11 +97,14 @@ def numeric(
     return done, tuple(str(name) for name in names)
 
 
-def read(inputs: Iterable[str], spec: Mapping) -> tuple[list[str], Arrays]:
+def read(
+    inputs: Iterable[str], spec: Mapping, columns: Sequence[str] = ()
+) -> tuple[list[str], Arrays]:
     """Files and folders to predict -> (a name each, raw arrays like the training split's `spec`).
 
     Images are made grey or colour and resized to fit, with a note on standard error; arrays and
-    tables must have the right shape. A row of a table may be a flattened image.
+    tables must have the right shape. A row of a table may be a flattened image; where the training
+    table's `columns` are known, they are found by name and others are left out.
 
     Raises:
       UserError: what cannot be read or does not fit, naming the file.
@@ -121,7 +124,7 @@ def read(inputs: Iterable[str], spec: Mapping) -> tuple[list[str], Arrays]:
                 names.append(str(one))
                 parts.append(_fitting(images.read(one, tuple(shape))[None], one, dtype))
             else:
-                values = _examples(one, field, tuple(shape))
+                values = _examples(one, field, tuple(shape), columns)
                 names += [f'{one}:{n}' for n in range(len(values))]
                 parts.append(_fitting(values, one, dtype))
     if not names:
@@ -131,7 +134,7 @@ def read(inputs: Iterable[str], spec: Mapping) -> tuple[list[str], Arrays]:
     return names, {field: np.concatenate(parts)}
 
 
-def _examples(path: Path, field: str, shape: tuple[int, ...]) -> np.ndarray:
+def _examples(path: Path, field: str, shape: tuple[int, ...], columns) -> np.ndarray:
     """An array file or a table -> values [N, *shape]; a single example is an N of 1."""
     kind = path.suffix.lower()
     if kind in ('.npy', '.npz'):
@@ -144,8 +147,8 @@ def _examples(path: Path, field: str, shape: tuple[int, ...]) -> np.ndarray:
         if values.shape in (shape, flat):
             values = values[None]
     elif kind == '.csv':
-        columns, rows = tables.read(path)
-        values = tables.numbers(path, columns, rows)
+        header, rows = tables.read(path)
+        values = tables.numbers(path, header, rows, columns or header)
         flat = (int(np.prod(shape)),)
     else:
         raise UserError(

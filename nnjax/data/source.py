@@ -103,12 +103,16 @@ class Joined:
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Train, validation and test sources of one spec; `labels` are the class names, if known."""
+    """Train, validation and test sources of one spec.
+
+    `labels` are the class names, `columns` the names of the columns of 'features', if known.
+    """
 
     train: Source
     valid: Source | None = None
     test: Source | None = None
     labels: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 def is_share(text: str) -> bool:

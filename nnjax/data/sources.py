@@ -4,6 +4,7 @@ Wherever a split is a share ('10%') or a number ('5000'), so many examples are h
 fixed permutation: the same ones every time, and none of them is trained on.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -138,14 +139,15 @@ def Csv(
       test: another file, or a share or number held out, or None
       ignore: columns to leave out, such as a row's name
     """
-    fields, labels = tables.examples(Path(path).expanduser(), label, None, ignore)
+    table = tables.examples(Path(path).expanduser(), label, ignore)
 
     def own(text: str | None) -> Source | str | None:
         if text is None or is_share(text):
             return text
-        return Rows(tables.examples(Path(text).expanduser(), label, labels, ignore)[0])
+        return Rows(tables.examples(Path(text).expanduser(), label, (), table).arrays)
 
-    return _dataset(Rows(fields), own(valid), own(test), labels)
+    made = _dataset(Rows(table.arrays), own(valid), own(test), table.labels)
+    return dataclasses.replace(made, columns=table.columns)
 
 
 def _splits(splits: dict[str, dict[str, np.ndarray]], valid, test, labels) -> Dataset:

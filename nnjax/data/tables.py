@@ -1,12 +1,22 @@
 """CSV tables -> arrays: a header, numeric columns, one column of classes."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from nnjax.data.source import Arrays
 from nnjax.errors import UserError, unknown
+
+
+class Table(NamedTuple):
+    """A table of examples: 'features' [N, F] and 'label' [N], class names, names of the F columns."""
+
+    arrays: Arrays
+    labels: tuple[str, ...]
+    columns: tuple[str, ...]
 
 
 def read(path: Path) -> tuple[list[str], list[list[str]]]:
@@ -34,12 +44,19 @@ def read(path: Path) -> tuple[list[str], list[list[str]]]:
     return header, rows
 
 
-def numbers(path: Path, columns: list[str], rows: list[list[str]]) -> np.ndarray:
-    """Rows of texts -> float32 [N, columns].
+def numbers(
+    path: Path, header: Sequence[str], rows: list[list[str]], columns: Sequence[str]
+) -> np.ndarray:
+    """Rows of texts under `header` -> float32 [N, columns], in the order of `columns`.
 
     Raises:
-      UserError: the place of the first text that is no finite number.
+      UserError: a column that is not there, the place of the first text that is no finite number.
     """
+    for name in columns:
+        if name not in header:
+            raise unknown(f'column of {path}', name, header)
+    places = [header.index(name) for name in columns]
+    rows = [[row[place] for place in places] for row in rows]
     with np.errstate(over='ignore'):  # beyond float32 is infinite, and refused below
         try:
             table = np.array(rows, np.float64).reshape(len(rows), len(columns)).astype(np.float32)
@@ -60,12 +77,13 @@ def numbers(path: Path, columns: list[str], rows: list[list[str]]) -> np.ndarray
 
 
 def examples(
-    path: Path, label: str, labels: tuple[str, ...] | None = None, ignore: tuple[str, ...] = ()
-) -> tuple[Arrays, tuple[str, ...]]:
-    """A CSV file -> ({'features' [N, F] float32, 'label' [N] int32}, class names).
+    path: Path, label: str, ignore: Sequence[str] = (), like: Table | None = None
+) -> Table:
+    """A CSV file -> its examples: numeric columns are features, column `label` is the class.
 
-    Classes are the different texts of column `label`, whole numbers in numerical order and before
-    others; `labels` says them for a file that must use another's.
+    Classes are the different texts of the label, whole numbers in numerical order and before
+    others. `like` is a table whose classes and columns this one must have; its own order of columns
+    does not matter.
 
     Raises:
       UserError: besides `read` and `numbers`, an unknown column or class, a missing label.
@@ -78,18 +96,19 @@ def examples(
     texts = [row[place].strip() for row in rows]
     if '' in texts:
         raise UserError(f'{path}, line {texts.index("") + 2}: no class in column {label!r}')
-    names = labels or tuple(sorted(set(texts), key=_natural))
-    for text in sorted(set(texts) - set(names)):
-        raise unknown(f'class in {path}', text, names)
-    kept = [n for n, name in enumerate(header) if name != label and name not in ignore]
-    if not kept:
+    labels = like.labels if like else tuple(sorted(set(texts), key=_natural))
+    for text in sorted(set(texts) - set(labels)):
+        raise unknown(f'class in {path}', text, labels)
+    rest = tuple(name for name in header if name != label and name not in ignore)
+    columns = like.columns if like else rest
+    if not columns:
         raise UserError(f'{path} has no column besides {label!r}')
-    features = numbers(path, [header[n] for n in kept], [[row[n] for n in kept] for row in rows])
-    number = {name: n for n, name in enumerate(names)}
-    return {
-        'features': features,
+    number = {name: n for n, name in enumerate(labels)}
+    arrays = {
+        'features': numbers(path, header, rows, columns),
         'label': np.array([number[text] for text in texts], np.int32),
-    }, names
+    }
+    return Table(arrays, labels, columns)
 
 
 def _natural(text: str) -> tuple[int, int, str]:

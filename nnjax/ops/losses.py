@@ -1,7 +1,8 @@
 """Losses by name: (outputs [..., C], targets [..., C]) -> values [...], neither averaged nor masked.
 
 `targets` is a distribution over classes for the classification losses, a vector of reals for the
-regression ones. Computation is in float32 whatever the outputs' dtype.
+regression ones. Computed in float32 whatever the outputs' dtype; numbers such as `delta` and
+`gamma` may be traced.
 """
 
 import jax
@@ -9,70 +10,81 @@ import jax.numpy as jnp
 from jax.scipy.special import entr
 
 
-def _float(*arrays: jax.Array) -> list[jax.Array]:
-    return [jnp.asarray(a).astype(jnp.float32) for a in arrays]
-
-
 def cross_entropy(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     """-sum_c targets_c log softmax(outputs)_c."""
-    outputs, targets = _float(outputs, targets)
+    outputs, targets = _float32(outputs, targets)
     return -jnp.sum(targets * jax.nn.log_softmax(outputs), -1)
 
 
 def cross_entropy_with_labels(outputs: jax.Array, labels: jax.Array) -> jax.Array:
-    """Cross-entropy of integer labels [...], without forming one-hot targets."""
-    (outputs,) = _float(outputs)
+    """Cross-entropy of labels [...], whole numbers in [0, C) (unchecked), without one-hot targets.
+
+    At ten thousands of classes, as in a language model's vocabulary, about twice as fast on CPU.
+    """
+    (outputs,) = _float32(outputs)
     picked = jnp.take_along_axis(outputs, labels[..., None], -1)[..., 0]
     return jax.nn.logsumexp(outputs, -1) - picked
 
 
 def binary(outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """Mean over classes of the binary cross-entropy of sigmoid(outputs_c) and targets_c."""
-    outputs, targets = _float(outputs, targets)
+    """Mean over the last axis of the cross-entropy of sigmoid(outputs_c) and targets_c."""
+    outputs, targets = _float32(outputs, targets)
     return jnp.mean(jax.nn.softplus(outputs) - targets * outputs, -1)
 
 
 def mse(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     """Mean over the last axis of (outputs - targets)^2."""
-    outputs, targets = _float(outputs, targets)
+    outputs, targets = _float32(outputs, targets)
     return jnp.mean(jnp.square(outputs - targets), -1)
 
 
 def mae(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     """Mean over the last axis of |outputs - targets|."""
-    outputs, targets = _float(outputs, targets)
+    outputs, targets = _float32(outputs, targets)
     return jnp.mean(jnp.abs(outputs - targets), -1)
 
 
 def huber(outputs: jax.Array, targets: jax.Array, delta: float | jax.Array = 1.0) -> jax.Array:
-    """Mean of the Huber loss (1964): half the square up to `delta`, then linear."""
-    outputs, targets = _float(outputs, targets)
+    """Mean over the last axis of half the square of the error up to `delta`, then linear.
+
+    Huber, Robust estimation of a location parameter, 1964.
+    """
+    outputs, targets = _float32(outputs, targets)
     error = jnp.abs(outputs - targets)
     inside = jnp.minimum(error, delta)
     return jnp.mean(0.5 * jnp.square(inside) + delta * (error - inside), -1)
 
 
 def kl(outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """Kullback-Leibler divergence from softmax(outputs) to targets: cross-entropy less entropy."""
-    return cross_entropy(outputs, targets) - jnp.sum(entr(_float(targets)[0]), -1)
+    """Kullback-Leibler divergence of targets from softmax(outputs): cross-entropy less entropy."""
+    (targets,) = _float32(targets)
+    return cross_entropy(outputs, targets) - jnp.sum(entr(targets), -1)
 
 
 def hinge(outputs: jax.Array, targets: jax.Array) -> jax.Array:
-    """Multi-class hinge (Crammer and Singer, 2001): how far the best wrong class comes within 1.
+    """max(0, 1 + best wrong output - right output); right is the class of the largest target.
 
-    The right class is the targets' largest.
+    Crammer and Singer, On the algorithmic implementation of multiclass kernel-based vector
+    machines, 2001. (PyTorch's multi_margin_loss sums over all wrong classes instead.)
     """
-    outputs, targets = _float(outputs, targets)
-    right = jax.nn.one_hot(jnp.argmax(targets, -1), outputs.shape[-1], dtype=jnp.float32)
-    score = jnp.sum(outputs * right, -1)
-    rival = jnp.max(jnp.where(right > 0, -jnp.inf, outputs), -1)
+    outputs, targets = _float32(outputs, targets)
+    right = jax.nn.one_hot(jnp.argmax(targets, -1), outputs.shape[-1], dtype=jnp.bool_)
+    score = jnp.sum(jnp.where(right, outputs, 0), -1)
+    rival = jnp.max(jnp.where(right, -jnp.inf, outputs), -1)
     return jnp.maximum(0, 1 + rival - score)
 
 
 def focal(outputs: jax.Array, targets: jax.Array, gamma: float | jax.Array = 2.0) -> jax.Array:
-    """Focal loss (Lin et al., 2017, eq. 4): cross-entropy terms weighted by (1 - p_c)^gamma."""
-    outputs, targets = _float(outputs, targets)
+    """Cross-entropy's terms, each times (1 - p_c)^gamma.
+
+    Lin et al., Focal loss for dense object detection, 2017, equation 4.
+    """
+    outputs, targets = _float32(outputs, targets)
     logs = jax.nn.log_softmax(outputs)
-    # log(1 - p) by way of expm1, so that the power's gradient is finite at p = 1.
+    # A power by way of its logarithm, kept from -inf: its gradient stays finite at p = 1.
     rest = jnp.log(jnp.maximum(-jnp.expm1(logs), 1e-7))
     return -jnp.sum(targets * jnp.exp(gamma * rest) * logs, -1)
+
+
+def _float32(*arrays: jax.Array) -> list[jax.Array]:
+    return [jnp.asarray(a).astype(jnp.float32) for a in arrays]

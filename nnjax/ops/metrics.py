@@ -1,25 +1,62 @@
-"""Metrics: on the device unreduced values per example, on the host exact scores of a whole split."""
+"""Metrics: unreduced values per example, and exact scores of a whole split on the host.
+
+What is per example takes JAX arrays (inside a step) and NumPy arrays (on the host, where nothing
+needs compiling) alike, and gives the same kind back. Labels are whole numbers in [0, C), unchecked.
+"""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-
-def correct(outputs: jax.Array, labels: jax.Array) -> jax.Array:
-    """Outputs [B, C], labels [B] -> 1.0 where the largest output is the label's, [B]."""
-    return (jnp.argmax(outputs, -1) == labels).astype(jnp.float32)
+Array = jax.Array | np.ndarray
 
 
-def top_k_correct(outputs: jax.Array, labels: jax.Array, k: int) -> jax.Array:
-    """Outputs [B, C], labels [B] -> 1.0 where fewer than k outputs exceed the label's, [B]."""
-    own = jnp.take_along_axis(outputs, labels[..., None], -1)
-    return (jnp.sum(outputs > own, -1) < k).astype(jnp.float32)
+def correct(outputs: Array, labels: Array) -> Array:
+    """Outputs [..., C], labels [...] -> 1.0 where the label's is the first largest, else 0.0."""
+    xp = outputs.__array_namespace__()
+    return (xp.argmax(outputs, axis=-1) == labels).astype(xp.float32)
+
+
+def top_k_correct(outputs: Array, labels: Array, k: int) -> Array:
+    """Outputs [..., C], labels [...] -> 1.0 where the label's is among the k largest, else 0.0.
+
+    Equal outputs rank by their class, as in argmax: constant outputs earn no more than chance.
+    """
+    xp = outputs.__array_namespace__()
+    labels = labels[..., None]
+    own = xp.take_along_axis(outputs, labels, axis=-1)
+    earlier = (outputs == own) & (_classes(outputs) < labels)
+    # Not (<=) rather than (>): a NaN then counts as larger, so it is never correct.
+    return (xp.sum(~(outputs <= own) | earlier, axis=-1) < k).astype(xp.float32)
+
+
+def nll(probability: Array, labels: Array) -> Array:
+    """Probability [..., C], labels [...] -> -log p_label [...] in nats, at most 87.3 (p = 0)."""
+    xp = probability.__array_namespace__()
+    own = xp.take_along_axis(probability, labels[..., None], axis=-1)[..., 0].astype(xp.float32)
+    return -xp.log(xp.maximum(own, xp.finfo(xp.float32).tiny))
+
+
+def brier(probability: Array, labels: Array) -> Array:
+    """Probability [..., C], labels [...] -> sum_c (p_c - [c = label])^2 [...], from 0 to 2.
+
+    Brier, Verification of forecasts expressed in terms of probability, 1950. scikit-learn reports
+    half of it for two classes.
+    """
+    xp = probability.__array_namespace__()
+    target = (_classes(probability) == labels[..., None]).astype(xp.float32)
+    return xp.sum(xp.square(probability.astype(xp.float32) - target), axis=-1)
+
+
+def _classes(outputs: Array) -> Array:
+    """0 to C - 1 along the last axis, with as many axes as the outputs [..., C]."""
+    xp = outputs.__array_namespace__()
+    return xp.arange(outputs.shape[-1]).reshape((1,) * (outputs.ndim - 1) + (-1,))
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """Integer labels [N] and predictions [N] -> counts [C, C], rows true, columns predicted."""
-    flat = np.bincount(labels.astype(np.int64) * classes + predicted, minlength=classes * classes)
-    return flat.reshape(classes, classes)
+    """Labels [N], predicted classes [N] -> counts [C, C], rows true, columns predicted."""
+    cells = labels.astype(np.int64) * classes + predicted
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
 def precision_recall_f1(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -32,21 +69,9 @@ def precision_recall_f1(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray, 
 
 
 def macro(values: np.ndarray, confusion: np.ndarray) -> float:
-    """Mean of per-class values over the classes that occur, as label or prediction."""
+    """Mean of per-class values [C] over the classes that occur, as label or as prediction."""
     present = (confusion.sum(0) + confusion.sum(1)) > 0
     return float(values[present].mean()) if present.any() else 0.0
-
-
-def nll(probability: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log probability of the label, in nats; [N, C], [N]."""
-    own = probability[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.maximum(own, np.finfo(np.float32).tiny)).mean())
-
-
-def brier(probability: np.ndarray, labels: np.ndarray) -> float:
-    """Mean of sum_c (p_c - [c = label])^2 (Brier, 1950), between 0 and 2."""
-    target = np.eye(probability.shape[1])[labels]
-    return float(np.square(probability - target).sum(1).mean())
 
 
 def reliability_bins(
@@ -71,6 +96,9 @@ def reliability_bins(
 def expected_calibration_error(
     probability: np.ndarray, labels: np.ndarray, bins: int = 15
 ) -> float:
-    """Mean over examples of |accuracy - confidence| of their bin (Guo et al., 2017, eq. 3)."""
+    """Mean over examples of |accuracy - confidence| of their bin, as `reliability_bins` has it.
+
+    Guo et al., On calibration of modern neural networks, 2017, equation 3.
+    """
     confidence, accuracy, count = reliability_bins(probability, labels, bins)
     return float(np.sum(count * np.abs(accuracy - confidence)) / max(count.sum(), 1))

@@ -3,7 +3,9 @@
 import contextlib
 import importlib
 import io
+import logging
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -63,13 +65,22 @@ def _own(name: str, target: str, source: str | None):
 
 def _stock(name: str, target: str):
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download import downloader
 
     names = known()
-    if name not in names:
+    base = re.split('[/:]', name)[0]
+    if base not in names:
         raise UserError(
-            f'unknown data set {name!r}{nearest(name, names)} '
+            f'unknown data set {name!r}{nearest(base, names)} '
             f"(nnjax's own: {', '.join(OWN)}; or any TFDS name)"
         )
+    print(
+        f"preparing {name} by TFDS's recipe: it downloads, and may need more packages",
+        file=sys.stderr,
+    )
+    logging.getLogger('urllib3').setLevel(logging.ERROR)
+    # By default ten attempts, three minutes in all, which without a network is a long silence.
+    downloader.MAX_RETRIES = 3
     try:
         builder = tfds.builder(name, data_dir=target, file_format='array_record')
         builder.download_and_prepare()

@@ -274,6 +274,7 @@ def test_reading_inputs_to_predict(tmp_path):
     assert files.read([str(tmp_path / 'x.csv')], spec)[1]['image'].shape == (1, 6, 6, 1)
 
 
+@pytest.mark.slow
 def test_fashion_mnist_has_the_stock_name_version_and_content(tmp_path):
     try:
         folder = fashion_mnist.folder()

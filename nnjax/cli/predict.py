@@ -42,7 +42,7 @@ def run(parsed: options.Options) -> None:
     made, state = restore.run(
         workdir, parsed.flags.checkpoint, parsed.flags.config, parsed.overrides
     )
-    names, arrays = files.read(parsed.arguments, made.dataset.train.spec)
+    names, arrays = files.read(parsed.arguments, made.dataset.train.spec, made.dataset.columns)
     rows = predict.rows(made, names, predict.predict(made, state, arrays))
     text = _jsonl(rows) if output and output.suffix == '.jsonl' else _csv(rows)
     if output:

@@ -32,6 +32,9 @@ split = lambda name: (torch.from_numpy(data[f'{name}_image']).float() / 255,
                       torch.from_numpy(data[f'{name}_label']).long())
 (x, y), valid, test = split('train'), split('valid'), split('test')
 net = nn.Sequential(nn.Flatten(), nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))
+for layer in net[1], net[3]:  # the initial values of nnjax and flax; PyTorch's are smaller
+    nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+    nn.init.zeros_(layer.bias)
 optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
 def accuracy(x, y):
     with torch.no_grad():

@@ -180,13 +180,15 @@ def leaves(config: ConfigDict, prefix: str = '') -> Iterator[tuple[str, Any]]:
 
 
 def to_json(config: ConfigDict) -> dict:
-    """A config -> plain dictionaries and JSON values (tuples as lists)."""
+    """A config -> plain dictionaries and JSON values; tuples as lists, an array as its shape."""
     return json.loads(json.dumps({n: _jsonable(config.get(n)) for n in config}))
 
 
 def _jsonable(value):
     if isinstance(value, ConfigDict):
         return {n: _jsonable(value.get(n)) for n in value}
+    if hasattr(value, '__array__'):  # of sources.Arrays; the data's fingerprint tells them apart
+        return f'array {value.dtype} {list(value.shape)}'
     return list(map(_jsonable, value)) if isinstance(value, (tuple, list)) else value
 
 

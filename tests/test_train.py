@@ -219,6 +219,24 @@ def test_a_changed_config_is_named_and_refused(tmp_path):
         nnjax.train(config(optim__lr=0.5), tmp_path)
 
 
+def test_other_data_is_refused(tmp_path):
+    def arrays(shift):
+        x = np.arange(80, dtype=np.float32).reshape(80, 1) + shift
+        train = {'image': x, 'label': np.arange(80, dtype=np.int32) % 10}
+        return config(data=bind(sources.Arrays, train=train), prepare='', augment='')
+
+    nnjax.train(arrays(0), tmp_path)
+    (tmp_path / 'metrics.jsonl').unlink()
+    with pytest.raises(UserError, match='other data'):
+        nnjax.train(arrays(1), tmp_path)
+
+
+def test_divergence_before_any_step_points_at_the_data():
+    train = {'image': np.zeros((80, 1), np.float32), 'label': np.full(80, 12, np.int32)}
+    with pytest.raises(Diverged, match='labels that are no class'):
+        nnjax.train(config(data=bind(sources.Arrays, train=train), prepare='', augment=''))
+
+
 def test_another_structure_is_named(tmp_path):
     nnjax.train(config(), tmp_path)
     (tmp_path / 'metrics.jsonl').unlink()

@@ -39,13 +39,15 @@ class Evaluator:
         """Every row's predictions, loss, example fields and index, in the split's order."""
         made = self._made
         run = runner.compiled(made.program, made.placement, 'predict')
+        task = made.program.task(made.hyperparameters['task'])
         parts: list[dict[str, np.ndarray]] = []
         for batch in self._batches():
             real = batch['mask'] > 0
             fields = {n: a for n, a in batch.items() if n != 'index'}
             predicted = jax.device_get(run(state, fields, made.hyperparameters))
-            small = {n: a for n, a in batch.items() if a.ndim == 1 and n != 'mask'}
-            parts.append({n: a[real] for n, a in {**small, **predicted}.items()})
+            inputs = {id(array) for array in jax.tree.leaves(task.inputs(batch))}
+            rest = {n: a for n, a in batch.items() if n != 'mask' and id(a) not in inputs}
+            parts.append({n: a[real] for n, a in {**rest, **predicted}.items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -37,10 +37,10 @@ class RunFolder:
     def checkpoints(self) -> Path:
         return self.path / 'checkpoints'
 
-    def create(self, config: ConfigDict, experiment: str) -> None:
-        """Writes the config and the environment."""
+    def create(self, config: ConfigDict, experiment: str, data: str) -> None:
+        """Writes the config, the fingerprint of the training data and the environment."""
         self.path.mkdir(parents=True, exist_ok=True)
-        saved = {'experiment': experiment, 'config': configs.to_json(config)}
+        saved = {'experiment': experiment, 'data': data, 'config': configs.to_json(config)}
         write(self.path / 'config.json', json.dumps(saved, indent=2))
         write(self.path / 'environment.json', json.dumps(environment(), indent=2))
 
@@ -50,17 +50,27 @@ class RunFolder:
         Raises:
           UserError: no run folder, or a damaged one.
         """
+        saved = self._saved()
+        return saved['experiment'], saved['config']
+
+    def data(self) -> str:
+        """The saved fingerprint of the training data."""
+        return self._saved()['data']
+
+    def _saved(self) -> dict[str, Any]:
         if not self.exists:
             raise UserError(f'{self.path} is no run folder (it has no config.json)')
         try:
             saved = json.loads((self.path / 'config.json').read_text())
-            return saved['experiment'], configs.from_json(saved['config'])
+            names = {name: saved[name] for name in ('experiment', 'data')}
+            return {**names, 'config': configs.from_json(saved['config'])}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f'{self.path / "config.json"} is damaged: {error}') from None
 
     def changes(self, config: ConfigDict) -> list[str]:
         """Fields that differ from the saved config: ['optim.lr: 0.1 -> 0.3', ...]."""
-        saved, now = dict(configs.leaves(self.config()[1])), dict(configs.leaves(config))
+        now = configs.from_json(configs.to_json(config))
+        saved, now = dict(configs.leaves(self.config()[1])), dict(configs.leaves(now))
         return [
             f'{path}: {saved.get(path)} -> {now.get(path)}'
             for path in sorted({*saved, *now})

@@ -50,6 +50,8 @@ def train(
     if tensorboard:
         events.require()
     made = setup(config)
+    if folder and folder.exists and not force:
+        _same_data(folder, made.dataset.train.fingerprint)
     with contextlib.ExitStack() as stack:
         run = Run(made, folder, experiment, quiet)
         if tensorboard and folder:
@@ -78,6 +80,14 @@ def _same_config(folder: RunFolder, config: ConfigDict, force: bool) -> None:
             f'{folder.path} was made with another config ({"; ".join(changes[:3])}'
             f'{" ..." if len(changes) > 3 else ""}); name a new --workdir, '
             'or --force to go on with the new one'
+        )
+
+
+def _same_data(folder: RunFolder, fingerprint: str) -> None:
+    if folder.data() != fingerprint:
+        raise UserError(
+            f'{folder.path} was trained on other data (fingerprint {folder.data()}, now '
+            f'{fingerprint}); name a new --workdir, or --force to go on with the new data'
         )
 
 

@@ -83,7 +83,7 @@ class Run:
     def _open(self, folder: RunFolder, experiment: str) -> None:
         """Creates the run folder, or goes on from its latest checkpoint."""
         if not folder.exists:
-            folder.create(self.made.config, experiment)
+            folder.create(self.made.config, experiment, self.made.dataset.train.fingerprint)
         self._checkpoints = Checkpoints(folder.checkpoints, self.made.config.keep)
         if self._checkpoints.steps():
             saved = self._checkpoints.restore(self._saved(), self.made.placement.sharding)
@@ -128,7 +128,12 @@ class Run:
             raise Diverged(
                 f'the loss is not finite at step {bad} of {self.made.total} '
                 f'({"last checkpoint: step " + str(saved[0]) if saved else "no checkpoint yet"}); '
-                'try a smaller --config.optim.lr or set --config.optim.clip=1.0'
+                + (
+                    'try a smaller --config.optim.lr or set --config.optim.clip=1.0'
+                    if bad
+                    else 'nothing was learnt before it: look for NaN in the data, '
+                    'and for labels that are no class'
+                )
             )
 
     def log(self) -> None:

@@ -1,4 +1,4 @@
-"""Fashion-MNIST with a small CNN, convolutions 32-64-128: Adam, batch 32, 10 epochs."""
+"""Fashion-MNIST with a CNN, convolutions 32-64-128: Adam, batch 32, 10 epochs."""
 
 from nnjax import models, tasks
 from nnjax.config import base, bind
@@ -12,8 +12,9 @@ def get_config(arg=''):
     c.batch = 32
     c.data = bind(sources.Tfds, name='fashion_mnist', valid='5000')
     c.prepare = 'scale'
-    c.model = bind(models.CNN, channels=(32, 64, 128), dense=(128,), classes=10)
+    c.augment = 'flip'
+    c.model = bind(models.CNN, channels=(32, 64, 128), padding='SAME', dense=(128,), dropout=0.3)
     c.task = bind(tasks.classification)
-    c.optim = bind(optim.make, name='adam', lr=0.001)
+    c.optim = bind(optim.make, name='adam', lr=0.001, decay='cosine')
     c.eval_every = '1 epoch'
     return c

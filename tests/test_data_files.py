@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nnjax.data import cache, files, images, sources, tables
+from nnjax.data import files, images, sources, tables
 from nnjax.errors import UserError
 
 GREY = {'image': ((6, 6, 1), np.dtype(np.uint8)), 'label': ((), np.dtype(np.int32))}
@@ -136,7 +136,7 @@ def test_a_large_folder_is_decoded_as_asked(tmp_path, monkeypatch):
         for number in range(5):
             draw(tmp_path / 'in' / name / f'{number}.png', shade=number)
     kept, _ = images.class_folder(tmp_path / 'in')
-    monkeypatch.setattr(cache, 'KEPT_BYTES', 10)
+    monkeypatch.setattr(kept, 'KEPT_BYTES', 10)
     monkeypatch.setenv('NNJAX_CACHE_DIR', str(tmp_path / 'other'))
     streamed, _ = images.class_folder(tmp_path / 'in')
     assert isinstance(streamed, images.Images) and not isinstance(kept, images.Images)

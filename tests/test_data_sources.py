@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nnjax.data import builders, cache, files, pipeline, sources, tfds
+from nnjax import cache
+from nnjax.data import builders, files, pipeline, sources, tfds
 from nnjax.data.builders import fashion_mnist
 from nnjax.data.source import Rows, hold_out
 from nnjax.errors import UserError

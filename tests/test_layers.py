@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / 'nnjax'
 
 # What each room may import of nnjax. Every room may import itself and the leaves.
-LEAVES = {'errors', 'fields', 'duration'}
+LEAVES = {'errors', 'fields', 'duration', 'cache'}
 ALLOWED = {
     'ops': set(),
     'models': {'ops'},

@@ -15,6 +15,7 @@ from nnjax.errors import UserError
 from nnjax.models import layers
 from nnjax.ops import convolution as convolution_module
 from nnjax.ops.convolution import convolution
+from nnjax.ops.native import library
 from nnjax.ops.pool import avg_pool, max_pool
 
 few = settings(max_examples=15, deadline=None, derandomize=True)
@@ -23,6 +24,19 @@ few = settings(max_examples=15, deadline=None, derandomize=True)
 @pytest.fixture(scope='session')
 def torch():
     return pytest.importorskip('torch')
+
+
+@pytest.fixture(params=['native', 'patches'], scope='module')
+def kernels(request):
+    """Once with the compiled kernels, once without."""
+    if request.param == 'native':
+        if library.load().path is None:
+            pytest.skip(library.load().why)
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, 'load', lambda: library.Library(None, 'turned off'))
+        yield
 
 
 def normal(seed, *shape):
@@ -116,6 +130,7 @@ def torch_convolution(torch, x, kernel, bias, fields):
     return channels_last(convolve(x, kernel, bias, *options))
 
 
+@pytest.mark.usefixtures('kernels')
 @few
 @given(convolutions())
 def test_conv_is_pytorchs(torch, case):
@@ -134,6 +149,7 @@ def test_conv_is_pytorchs(torch, case):
     jax.tree.map(near, actual, expected)
 
 
+@pytest.mark.usefixtures('kernels')
 @pytest.mark.parametrize(
     'fields',
     [
@@ -158,6 +174,7 @@ def test_linen_checkpoint_fits(fields):
     )
 
 
+@pytest.mark.usefixtures('kernels')
 def test_conv_takes_any_batch_axes():
     layer, x = layers.Conv(2, (3, 3)), normal(0, 2, 3, 5, 5, 1)
     apply = jax.jit(layer.apply)
@@ -179,12 +196,14 @@ def ours(x, kernel, strides=(1, 1), padding='VALID'):
 @pytest.mark.parametrize('rows', [1, 7, 8])
 def test_slices_of_a_batch_change_nothing(rows, monkeypatch):
     x, kernel = normal(0, rows, 6, 6, 3), normal(1, 3, 3, 3, 4)
+    monkeypatch.setattr(library, 'load', lambda: library.Library(None, 'turned off'))
     monkeypatch.setattr(convolution_module, 'CACHE', 2 * 16 * 27 * 4)  # two images of patches
     jaxpr = str(jax.make_jaxpr(ours)(x, kernel))
     assert ('scan' in jaxpr) == (rows > 2)
     jax.tree.map(near, value_and_gradients(ours, x, kernel), value_and_gradients(stock, x, kernel))
 
 
+@pytest.mark.usefixtures('kernels')
 @pytest.mark.parametrize('sliced', [False, True])
 def test_second_derivatives_are_the_stocks(sliced, monkeypatch):
     if sliced:
@@ -203,6 +222,7 @@ def test_second_derivatives_are_the_stocks(sliced, monkeypatch):
     )
 
 
+@pytest.mark.usefixtures('kernels')
 def test_lanes_and_loops_change_nothing():
     x, kernels = normal(0, 4, 6, 6, 2), normal(1, 3, 3, 3, 2, 4)
     one_by_one = jnp.stack([ours(x, kernel) for kernel in kernels])

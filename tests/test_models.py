@@ -37,17 +37,18 @@ def assert_same_as_pytorch(torch, model, module, x):
     params = variables['params']
     with torch.no_grad():
         layers_ = [m for m in module.modules() if isinstance(m, (torch.nn.Linear, torch.nn.Conv2d))]
-        kind = {torch.nn.Linear: 'Dense', torch.nn.Conv2d: 'Conv'}
+        # CNN adds the bias of a convolution after the pool, as a module of its own
+        kinds = {torch.nn.Linear: ('Dense', 'Dense'), torch.nn.Conv2d: ('Conv', 'Bias')}
         numbers = {'Dense': 0, 'Conv': 0}
         names = []
         for layer in layers_:
-            stem = kind[type(layer)]
-            names.append(f'{stem}_{numbers[stem]}')
+            stem, bias = kinds[type(layer)]
+            names.append((f'{stem}_{numbers[stem]}', f'{bias}_{numbers[stem]}'))
             numbers[stem] += 1
-            kernel = np.asarray(params[names[-1]]['kernel'])
+            kernel = np.asarray(params[names[-1][0]]['kernel'])
             layer.weight.copy_(torch.tensor(np.moveaxis(kernel, (-1, -2), (0, 1))))
-            layer.bias.copy_(torch.tensor(np.asarray(params[names[-1]]['bias'])))
-    assert set(names) == set(params)
+            layer.bias.copy_(torch.tensor(np.asarray(params[names[-1][1]]['bias'])))
+    assert {name for pair in names for name in pair} == set(params)
 
     @jax.jit
     def both(params):
@@ -63,10 +64,10 @@ def assert_same_as_pytorch(torch, model, module, x):
     torch.sin(expected).sum().backward()
     near = dict(rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(logits, expected.detach().numpy(), **near)
-    for name, layer in zip(names, layers_):
+    for (name, bias), layer in zip(names, layers_):
         kernel = np.moveaxis(layer.weight.grad.numpy(), (0, 1), (-1, -2))
         np.testing.assert_allclose(gradients[name]['kernel'], kernel, **near)
-        np.testing.assert_allclose(gradients[name]['bias'], layer.bias.grad.numpy(), **near)
+        np.testing.assert_allclose(gradients[bias]['bias'], layer.bias.grad.numpy(), **near)
 
 
 def test_mlp_is_pytorchs(torch):

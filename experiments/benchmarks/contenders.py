@@ -7,6 +7,7 @@ trains the same architecture with the same optimizer on the same images, each ba
 number from a permutation of the epoch.
 """
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -164,8 +165,15 @@ def torch(recipe: str, channels_last: bool = False, threads: int | None = None) 
     return train
 
 
+def stock(recipe: str) -> Train:
+    """nnjax without its kernels."""
+    os.environ['NNJAX_NATIVE'] = '0'
+    return nnjax(recipe)
+
+
 CONTENDERS: dict[str, Callable[[str], Train]] = {
     'nnjax': nnjax,
+    'stock': stock,
     'flax': flax,
     'torch': torch,
     'torch, one thread': lambda recipe: torch(recipe, threads=1),

@@ -81,21 +81,26 @@ def measure(recipe: str, rounds: int) -> dict:
         'rounds': speeds,
         'best_torch': best,
         'nnjax_over_torch': ratio(best),
+        'nnjax_over_stock': ratio('stock'),
         'nnjax_over_flax': ratio('flax'),
     }
 
 
 def main(_):
-    print('recipe       nnjax      flax     torch  nnjax/torch  nnjax/flax   (steps a second)')
+    print(
+        f'{"recipe":<8} {"nnjax":>9} {"stock":>9} {"flax":>9} {"torch":>9}   nnjax over: '
+        'stock   flax  torch   (steps a second; stock is nnjax with NNJAX_NATIVE=0)'
+    )
     results = []
     for recipe in RECIPES.value:
         found = measure(recipe, ROUNDS.value)
         results.append(found)
         speed = found['steps_per_second']
         print(
-            f'{recipe:<8} {speed["nnjax"]:9.1f} {speed["flax"]:9.1f} '
-            f'{speed[found["best_torch"]]:9.1f}  {found["nnjax_over_torch"]:10.2f}x '
-            f'{found["nnjax_over_flax"]:10.2f}x   ({found["best_torch"]})',
+            f'{recipe:<8} {speed["nnjax"]:9.1f} {speed["stock"]:9.1f} {speed["flax"]:9.1f} '
+            f'{speed[found["best_torch"]]:9.1f}   {found["nnjax_over_stock"]:17.2f} '
+            f'{found["nnjax_over_flax"]:6.2f} {found["nnjax_over_torch"]:6.2f}   '
+            f'({found["best_torch"]})',
             flush=True,
         )
     machine = {

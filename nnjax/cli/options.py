@@ -119,7 +119,7 @@ def compilation_cache() -> None:
     """Keeps compiled programs on disk, so that the second run of a config compiles nothing."""
     import jax
 
-    from nnjax.data import cache
+    from nnjax import cache
 
     if not jax.config.jax_compilation_cache_dir:
         jax.config.update('jax_compilation_cache_dir', str(cache.root() / 'xla'))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnjax.data import cache
+from nnjax.data import kept
 from nnjax.data.source import Arrays, Rows, Source
 from nnjax.errors import UserError, unknown
 
@@ -99,12 +99,12 @@ def class_folder(
 
     def make() -> Arrays:
         images = Images(paths, numbers, _common(paths, size, channels), key)
-        small = len(images) * int(np.prod(images.spec['image'][0])) <= cache.KEPT_BYTES
+        small = len(images) * int(np.prod(images.spec['image'][0])) <= kept.KEPT_BYTES
         return images[np.arange(len(images))] if small else {}
 
-    kept = cache.arrays(f'folder-{key}', make)
-    if kept:
-        return Rows(kept), names
+    arrays = kept.arrays(f'folder-{key}', make)
+    if arrays:
+        return Rows(arrays), names
     return Images(paths, numbers, _common(paths, size, channels), key), names
 
 

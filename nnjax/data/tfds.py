@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from nnjax.data import builders, cache
+from nnjax.data import builders, kept
 from nnjax.data.source import Arrays, Joined, Rows, Slice, Source
 from nnjax.data.split import Piece
 from nnjax.errors import UserError, nearest
 
-KEPT_BYTES = cache.KEPT_BYTES
+KEPT_BYTES = kept.KEPT_BYTES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,10 +128,10 @@ def sources(prepared: Prepared, wanted: Mapping[str, Sequence[Piece]]) -> dict[s
 
     def one(piece: Piece) -> Source:
         size, rows = prepared.splits[piece.split], np.arange(piece.low, piece.high)
-        if kept := whole(piece.split):
-            return Rows(kept) if len(rows) == size else Slice(Rows(kept), rows)
-        if len(rows) < size and (kept := _kept(prepared, piece)):
-            return Rows(kept)
+        if arrays := whole(piece.split):
+            return Rows(arrays) if len(rows) == size else Slice(Rows(arrays), rows)
+        if len(rows) < size and (arrays := _kept(prepared, piece)):
+            return Rows(arrays)
         return Slice(_Stream(prepared, piece.split), rows)
 
     def joined(pieces: Sequence[Piece]) -> Source:
@@ -144,7 +144,7 @@ def _kept(prepared: Prepared, piece: Piece) -> Arrays:
     """All examples of a piece, or {} where that is too much."""
     key = hashlib.sha256(f'{prepared.digest} {tuple(piece)}'.encode()).hexdigest()[:12]
     name = re.sub('[/:]', '-', prepared.name)
-    return cache.arrays(f'{name}-{prepared.path.name}-{key}', lambda: _decoded(prepared, piece))
+    return kept.arrays(f'{name}-{prepared.path.name}-{key}', lambda: _decoded(prepared, piece))
 
 
 def _decoded(prepared: Prepared, piece: Piece) -> Arrays:

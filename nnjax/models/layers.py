@@ -17,8 +17,8 @@ import jax.numpy as jnp
 from nnjax.errors import unknown
 from nnjax.ops import pool
 from nnjax.ops.convolution import convolution
+from nnjax.ops.product import product
 
-Dense = nn.Dense  # linen's own serves as it is
 max_pool = pool.max_pool
 avg_pool = pool.avg_pool
 
@@ -63,10 +63,31 @@ def _linen_convolution(
     )
 
 
+def _linen_product(x, kernel, dimension_numbers, precision=None, **options):
+    """`product` with the arguments linen's Dense gives: x [..., K], kernel [K, N]."""
+    del dimension_numbers
+    return product(x, kernel, precision=precision, **options)
+
+
+class Dense(nn.Dense):
+    """linen's Dense, every field of it, on nnjax's matrix product."""
+
+    dot_general: Callable[..., jax.Array] = _linen_product
+
+
 class Conv(nn.Conv):
     """linen's Conv, every field and padding mode of it, on nnjax's convolution."""
 
     conv_general_dilated: Callable[..., jax.Array] = _linen_convolution
+
+
+class Bias(nn.Module):
+    """Adds a parameter 'bias' [C], zeros at first, to x [..., C]."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        bias = self.param('bias', nn.initializers.zeros, x.shape[-1:]).astype(x.dtype)
+        return x + bias.reshape((1,) * (x.ndim - 1) + bias.shape)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,9 +1,11 @@
-"""Convolution, channels last: the stock operation, and on a CPU one matrix product of patches.
+"""Convolution, channels last: the stock operation, and on a CPU a kernel or a product of patches.
 
 XLA:CPU's convolution reaches a tenth of the speed of its matrix product, and inside a loop it is a
-naive one, 12 to 30 times slower still. So on a CPU each tap of the kernel is a shifted view of the
-input, and the views side by side (im2col) meet the kernel in one product. Only plain operations
-are used: derivatives of any order, vmap, scan and pmap come from JAX.
+naive one, 12 to 30 times slower still. So on a CPU it is oneDNN's (`nnjax.ops.native`). What that
+does not serve, and every convolution where it cannot be had, is a product of patches: each tap of
+the kernel is a shifted view of the input, and the views side by side (im2col) meet the kernel in
+one product. Only plain operations are used: derivatives of any order, vmap, scan and pmap come from
+JAX.
 
 The choice is made while tracing, by the default backend: an exported program keeps the form it was
 traced with, which is right on every platform and merely slower on some.
@@ -16,6 +18,8 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from nnjax.ops.native import convolution as native
 
 # Bytes of patches in flight: about the second-level caches of two cores.
 CACHE = 2**21
@@ -52,6 +56,9 @@ def convolution(
     kernel_dilation = tuple(kernel_dilation or (1,) * space)
     geometry = (strides, padding, input_dilation, kernel_dilation)
     if jax.default_backend() == 'cpu' and _served(x, kernel, geometry, groups):
+        pads = _pads(x, kernel, geometry)
+        if native.serves(x, kernel, pads, input_dilation):
+            return native.convolution(x, kernel, strides, pads, kernel_dilation, groups)
         return _by_patches(x, kernel, geometry, groups, precision)
     axes = 'xyz'[:space]
     return lax.conv_general_dilated(

@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from nnjax.data import cache
+from nnjax import cache
 from nnjax.errors import UserError, nearest
 
 OWN = ('digits', 'fashion_mnist')

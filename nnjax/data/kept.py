@@ -1,21 +1,15 @@
-"""Where nnjax keeps what it can make again: prepared data, decoded splits, compiled programs."""
+"""Decoded splits, kept as arrays on disk."""
 
 import contextlib
 import os
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
+from nnjax import cache
+
 KEPT_BYTES = 1 << 30  # what decodes to less is kept in memory, and as arrays on disk
-
-
-def root() -> Path:
-    """NNJAX_CACHE_DIR, or nnjax in the user's cache folder."""
-    if own := os.environ.get('NNJAX_CACHE_DIR'):
-        return Path(own)
-    return Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'nnjax'
 
 
 def arrays(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -24,7 +18,7 @@ def arrays(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np
     `name` holds a hash of what they are made from. Nothing pickled is read; a file appears whole or
     not at all.
     """
-    path = root() / 'arrays' / f'{name}.npz'
+    path = cache.root() / 'arrays' / f'{name}.npz'
     try:
         with np.load(path, allow_pickle=False) as kept:
             return {field: kept[field] for field in kept.files}

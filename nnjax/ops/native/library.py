@@ -1,0 +1,129 @@
+"""The compiled kernels: built from the sources beside this file at first use, loaded, registered.
+
+A wheel that is built on one machine cannot know the next one's jaxlib, and a build at installation
+would need a compiler there; so the three seconds are spent at the first use on a machine, and the
+library is kept under a name that holds the hash of everything it was made from.
+"""
+
+import ctypes
+import dataclasses
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import jax
+import jaxlib
+
+from nnjax import cache
+
+SOURCES = ('convolution', 'matmul')
+TARGETS = ('ConvolutionX', 'ConvolutionW', 'ConvolutionY', 'MatmulNN', 'MatmulNT', 'MatmulTN')
+PACKAGES = ('onednn-cpu-gomp', 'onednn-devel-cpu-gomp')
+PIECE = 4_000_000  # FLOPs, 20 microseconds: waking a thread takes as long as a good part of it
+FLAGS = ('-O2', '-std=c++17', '-fopenmp', '-shared', '-fPIC')
+
+
+@dataclasses.dataclass(frozen=True)
+class Library:
+    """The kernels of this process.
+
+    Attributes:
+      path: the shared library, or None where there is none.
+      why: why there is none, in one line; '' if there is one.
+      tag: what the names of its targets end on, so that no program meets another build's kernel.
+      handle: the loaded library.
+    """
+
+    path: Path | None
+    why: str = ''
+    tag: str = ''
+    handle: ctypes.CDLL | None = None
+
+
+@functools.cache
+def load() -> Library:
+    """Finds, or builds, and loads the kernels; says why where that cannot be."""
+    if os.environ.get('NNJAX_NATIVE', '1') == '0':
+        return Library(None, 'NNJAX_NATIVE=0 turns them off')
+    if platform.system() != 'Linux' or platform.machine() != 'x86_64':
+        return Library(None, f'they exist for Linux on x86-64, this is {platform.platform()}')
+    runtime, header = _installed(PACKAGES[0], 'libdnnl.so.3'), _installed(PACKAGES[1], 'dnnl.hpp')
+    if runtime is None or header is None:
+        return Library(None, f'oneDNN is not installed: pip install {" ".join(PACKAGES)}')
+    texts = [
+        path.read_bytes() for path in sorted(Path(__file__).parent.glob('*.*')) if _source(path)
+    ]
+    versions = [jaxlib.__version__, *map(metadata.version, PACKAGES), str(runtime), *FLAGS]
+    tag = hashlib.sha256(b'\0'.join([*texts, *map(str.encode, versions)])).hexdigest()[:12]
+    path = cache.root() / 'native' / f'kernels-{tag}.so'
+    if not path.is_file() and (why := _build(path, runtime, header)):
+        return Library(None, why)
+    try:
+        handle = ctypes.CDLL(str(path))
+    except OSError as error:
+        return Library(None, f'{path} cannot be loaded: {error}')
+    handle.ConvolutionScratch.restype = ctypes.c_int64
+    handle.MatmulScratch.restype = ctypes.c_int64
+    for name in TARGETS:
+        jax.ffi.register_ffi_target(
+            f'nnjax_{name}_{tag}', jax.ffi.pycapsule(getattr(handle, name)), platform='cpu'
+        )
+    return Library(path, '', tag, handle)
+
+
+def _source(path: Path) -> bool:
+    return path.suffix in ('.cc', '.h')
+
+
+def _installed(package: str, name: str) -> Path | None:
+    """A file of an installed package by its name."""
+    try:
+        files = metadata.files(package) or []
+    except metadata.PackageNotFoundError:
+        return None
+    return next((Path(f.locate()).resolve() for f in files if f.name == name and _top(f)), None)
+
+
+def _top(file) -> bool:
+    return 'oneapi' not in file.parts
+
+
+def _build(path: Path, runtime: Path, header: Path) -> str:
+    """Compiles the sources to `path`, whole or not at all; '' or why it failed."""
+    compiler = next(
+        filter(None, map(shutil.which, (os.environ.get('CXX', ''), 'g++', 'c++'))), None
+    )
+    if compiler is None:
+        return 'they need a C++ compiler: install g++ (on Debian: apt install g++)'
+    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    here = Path(__file__).parent
+    command = [compiler, *FLAGS, *(str(here / f'{name}.cc') for name in SOURCES)]
+    command += [f'-I{header.parent}', f'-isystem{jax.ffi.include_dir()}', '-o', str(temporary)]
+    command += [f'-L{runtime.parent}', f'-l:{runtime.name}', f'-Wl,-rpath,{runtime.parent}']
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            lines = [line for line in done.stderr.splitlines() if 'error' in line] or ['']
+            return f'{compiler} could not build them: {lines[0]}'
+        os.replace(temporary, path)
+    except OSError as error:
+        return f'they could not be built: {error}'
+    return ''
+
+
+def pieces(rows: int, flops: int) -> int:
+    """How many threads share a kernel's work: never more than rows, and none for too little of it."""
+    return max(1, min(rows, _threads(), flops // PIECE))
+
+
+def _threads() -> int:
+    """The processors that this process may use, or OMP_NUM_THREADS if that is less."""
+    own = os.environ.get('OMP_NUM_THREADS', '').split(',')[0]
+    allowed = len(os.sched_getaffinity(0))
+    return min(int(own), allowed) if own.isdigit() and int(own) > 0 else allowed

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nnjax.data import files, images, sources, tables
+from nnjax.data import files, images, kept, sources, tables
 from nnjax.errors import UserError
 
 GREY = {'image': ((6, 6, 1), np.dtype(np.uint8)), 'label': ((), np.dtype(np.int32))}
@@ -135,15 +135,15 @@ def test_a_large_folder_is_decoded_as_asked(tmp_path, monkeypatch):
     for name in 'ab':
         for number in range(5):
             draw(tmp_path / 'in' / name / f'{number}.png', shade=number)
-    kept, _ = images.class_folder(tmp_path / 'in')
+    small, _ = images.class_folder(tmp_path / 'in')
     monkeypatch.setattr(kept, 'KEPT_BYTES', 10)
     monkeypatch.setenv('NNJAX_CACHE_DIR', str(tmp_path / 'other'))
     streamed, _ = images.class_folder(tmp_path / 'in')
-    assert isinstance(streamed, images.Images) and not isinstance(kept, images.Images)
+    assert isinstance(streamed, images.Images) and not isinstance(small, images.Images)
     rows = np.array([7, 0, 3])
-    assert streamed.spec == kept.spec and len(streamed) == 10
-    for name in kept.spec:
-        assert np.array_equal(streamed[rows][name], kept[rows][name])
+    assert streamed.spec == small.spec and len(streamed) == 10
+    for name in small.spec:
+        assert np.array_equal(streamed[rows][name], small[rows][name])
 
 
 def test_a_changed_image_is_seen(tmp_path):

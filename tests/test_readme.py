@@ -49,10 +49,12 @@ def run(command: str, folder) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.parametrize('command', [c for c in commands() if not c.startswith('python')])
-def test_commands_run(command, folder):
-    done = run(command, folder)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.slow
+def test_commands_run(folder):
+    """One after another: some need what an earlier one made."""
+    for command in commands():
+        done = run(command, folder)
+        assert done.returncode == 0, f'{command}: {done.stderr}'
 
 
 @pytest.mark.parametrize('number', range(len([1 for kind, _ in BLOCKS if kind == 'python'])))

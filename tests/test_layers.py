@@ -20,7 +20,7 @@ ALLOWED = {
     'training': {'schema', 'config', 'build', 'models', 'tasks', 'data'},
     'report': {'ops'},
     'analysis': {'training', 'build', 'config', 'data'},
-    'cli': {'training', 'report', 'analysis', 'config', 'data', 'models', 'tasks'},
+    'cli': {'training', 'report', 'analysis', 'config', 'data', 'models', 'tasks', 'ops'},
     '__init__': {'training', 'config'},
     '__main__': {'cli'},
 }

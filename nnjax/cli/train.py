@@ -6,6 +6,7 @@ predictions/ and report.html.
 
 import datetime
 import os
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -38,6 +39,8 @@ def run(parsed: options.Options) -> None:
     workdir = parsed.flags.workdir or _fresh(name)
     from nnjax import report
 
+    if not parsed.flags.quiet:
+        _say_if_slow()
     try:
         result = train(
             config,
@@ -61,6 +64,18 @@ def run(parsed: options.Options) -> None:
         + f'  (best of step {final["best_step"]}, {final["seconds"]:.1f} s)'
     )
     print(f'report {path}')
+
+
+def _say_if_slow() -> None:
+    """One line where a CPU trains without the compiled kernels, unless that is wanted."""
+    import jax
+
+    from nnjax.ops.native import library
+
+    if jax.default_backend() != 'cpu' or os.environ.get('NNJAX_NATIVE') == '0':
+        return
+    if why := library.load().why:
+        print(f'nnjax: slower without the CPU kernels: {why}', file=sys.stderr)
 
 
 def _fresh(name: str) -> Path:

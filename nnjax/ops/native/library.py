@@ -13,6 +13,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -101,6 +102,7 @@ def _build(path: Path, runtime: Path, header: Path) -> str:
     if compiler is None:
         return 'they need a C++ compiler: install g++ (on Debian: apt install g++)'
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+    print('nnjax: building the CPU kernels (once) ...', file=sys.stderr)
     here = Path(__file__).parent
     command = [compiler, *FLAGS, *(str(here / f'{name}.cc') for name in SOURCES)]
     command += [f'-I{header.parent}', f'-isystem{jax.ffi.include_dir()}', '-o', str(temporary)]
@@ -119,10 +121,10 @@ def _build(path: Path, runtime: Path, header: Path) -> str:
 
 def pieces(rows: int, flops: int) -> int:
     """How many threads share a kernel's work: never more than rows, and none for too little of it."""
-    return max(1, min(rows, _threads(), flops // PIECE))
+    return max(1, min(rows, threads(), flops // PIECE))
 
 
-def _threads() -> int:
+def threads() -> int:
     """The processors that this process may use, or OMP_NUM_THREADS if that is less."""
     own = os.environ.get('OMP_NUM_THREADS', '').split(',')[0]
     allowed = len(os.sched_getaffinity(0))

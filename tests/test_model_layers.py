@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jax import lax
 
@@ -18,7 +18,12 @@ from nnjax.ops.convolution import convolution
 from nnjax.ops.native import library
 from nnjax.ops.pool import avg_pool, max_pool
 
-few = settings(max_examples=15, deadline=None, derandomize=True)
+few = settings(
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],  # `kernels` holds for all
+)
 
 
 @pytest.fixture(scope='session')
@@ -26,7 +31,7 @@ def torch():
     return pytest.importorskip('torch')
 
 
-@pytest.fixture(params=['native', 'patches'], scope='module')
+@pytest.fixture(params=['native', 'patches'])
 def kernels(request):
     """Once with the compiled kernels, once without."""
     if request.param == 'native':

@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from nnjax.ops.native import library
-from nnjax.ops.native.bilinear import Bilinear
+from nnjax.ops.native.primitive import Bilinear
 
 
 class Geometry(NamedTuple):

@@ -22,11 +22,22 @@ import jaxlib
 
 from nnjax import cache
 
-SOURCES = ('convolution', 'matmul')
-TARGETS = ('ConvolutionX', 'ConvolutionW', 'ConvolutionY', 'MatmulNN', 'MatmulNT', 'MatmulTN')
+SOURCES = ('convolution', 'matmul', 'recurrent')
+TARGETS = (
+    'ConvolutionX', 'ConvolutionW', 'ConvolutionY', 'MatmulNN', 'MatmulNT', 'MatmulTN',
+    'LstmForward', 'LstmBackward', 'GruForward', 'GruBackward',
+)  # fmt: skip
 PACKAGES = ('onednn-cpu-gomp', 'onednn-devel-cpu-gomp')
 PIECE = 4_000_000  # FLOPs, 20 microseconds: waking a thread takes as long as a good part of it
-FLAGS = ('-O2', '-std=c++17', '-fopenmp', '-shared', '-fPIC')
+FLAGS = (
+    '-O3',
+    '-fno-math-errno',
+    '-fno-trapping-math',
+    '-std=c++17',
+    '-fopenmp',
+    '-shared',
+    '-fPIC',
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +81,7 @@ def load() -> Library:
         return Library(None, f'{path} cannot be loaded: {error}')
     handle.ConvolutionScratch.restype = ctypes.c_int64
     handle.MatmulScratch.restype = ctypes.c_int64
+    handle.RecurrentScratch.restype = ctypes.c_int64
     for name in TARGETS:
         jax.ffi.register_ffi_target(
             f'nnjax_{name}_{tag}', jax.ffi.pycapsule(getattr(handle, name)), platform='cpu'

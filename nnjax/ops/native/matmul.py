@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nnjax.ops.native import library
-from nnjax.ops.native.bilinear import Bilinear
+from nnjax.ops.native.primitive import Bilinear
 
 FORMS = ('nn', 'nt', 'tn')
 
@@ -21,6 +21,11 @@ FORMS = ('nn', 'nt', 'tn')
 def matmul(x: jax.Array, w: jax.Array) -> jax.Array:
     """x [..., K], w [K, N] -> [..., N]."""
     return _NN(x.reshape(-1, x.shape[-1]), w, None).reshape(*x.shape[:-1], w.shape[-1])
+
+
+def row_matmul(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a [K, M], b [K, N] -> [M, N]."""
+    return _TN(a, b, None)
 
 
 def serves(x, w) -> bool:

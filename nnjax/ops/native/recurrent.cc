@@ -4,17 +4,12 @@
 // of time: `ops/recurrent.py` makes them. Here is only what must go step by step. Rows of a batch do
 // not meet, so each thread takes its rows through all steps, without waiting for another at any.
 //
-// Arrays are [N, T, ...]. The gates of a step lie side by side: i f g o of an LSTM, r z n of a GRU,
-// whose fourth is a, the recurrent part of n before r multiplies it:
-//   LSTM: c' = f c + i g,  h' = o tanh(c')      GRU: n = tanh(x_n + r a),  h' = (1 - z) n + z h
+// Arrays are [N, T, ...]; `cells.h` has the gates of a step.
 
-#include <cmath>
 #include <cstring>
 
+#include "cells.h"
 #include "onednn.h"
-
-// One function for each generation of processors; the loader picks.
-#define NNJAX_VECTOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 
 namespace nnjax {
 namespace {
@@ -97,87 +92,6 @@ std::shared_ptr<const Job> FindJob(const Sizes& s) {
   static auto* const cache = new Cache<Job>;  // never destroyed: XLA's threads may outlive main
   return cache->Get({s.cell, s.backward, s.batch, s.time, s.hidden, s.pieces},
                     [&] { return MakeJob(s); });
-}
-
-// exp within 2e-7 of itself, which the compiler can turn into vectors: 2^k by the bits of a float,
-// the rest by a polynomial (Cephes, S. Moshier). NaN stays NaN.
-inline float Exp(float x) {
-  x = x > 88.0f ? 88.0f : x;
-  x = x < -87.0f ? -87.0f : x;
-  const float k = std::nearbyint(x * 1.44269504f);
-  const float r = (x - k * 0.693359375f) + k * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  const int32_t bits = (static_cast<int32_t>(k) + 127) << 23;
-  float power;
-  std::memcpy(&power, &bits, sizeof power);
-  return (p * r * r + r + 1.0f) * power;
-}
-inline float Sigmoid(float x) { return 1.0f / (1.0f + Exp(-x)); }
-inline float Tanh(float x) { return 2.0f / (1.0f + Exp(-2.0f * x)) - 1.0f; }
-
-// One row, one step: `x` and `r` are the products with the input and with the last output.
-NNJAX_VECTOR void LstmForwardRow(int64_t n, const float* __restrict x, const float* __restrict r, const float* __restrict c, float* __restrict gates,
-                              float* __restrict c_next, float* __restrict h_next) {
-  for (int64_t j = 0; j < n; ++j) {
-    const float i = Sigmoid(x[j] + r[j]), f = Sigmoid(x[n + j] + r[n + j]);
-    const float g = Tanh(x[2 * n + j] + r[2 * n + j]), o = Sigmoid(x[3 * n + j] + r[3 * n + j]);
-    gates[j] = i;
-    gates[n + j] = f;
-    gates[2 * n + j] = g;
-    gates[3 * n + j] = o;
-    c_next[j] = f * c[j] + i * g;
-    h_next[j] = o * Tanh(c_next[j]);
-  }
-}
-
-// dh is the whole gradient of h_next; dc that of c_next from the step after, then of c.
-NNJAX_VECTOR void LstmBackwardRow(int64_t n, const float* __restrict gates, const float* __restrict c, const float* __restrict c_next,
-                               const float* __restrict dh, float* __restrict dc, float* __restrict dx) {
-  for (int64_t j = 0; j < n; ++j) {
-    const float i = gates[j], f = gates[n + j], g = gates[2 * n + j], o = gates[3 * n + j];
-    const float t = Tanh(c_next[j]), d = dc[j] + dh[j] * o * (1.0f - t * t);
-    dx[j] = d * g * i * (1.0f - i);
-    dx[n + j] = d * c[j] * f * (1.0f - f);
-    dx[2 * n + j] = d * i * (1.0f - g * g);
-    dx[3 * n + j] = dh[j] * t * o * (1.0f - o);
-    dc[j] = d * f;
-  }
-}
-
-NNJAX_VECTOR void GruForwardRow(int64_t n, const float* __restrict x, const float* __restrict r, const float* __restrict b, const float* __restrict h,
-                             float* __restrict gates, float* __restrict h_next) {
-  for (int64_t j = 0; j < n; ++j) {
-    const float reset = Sigmoid(x[j] + r[j]), z = Sigmoid(x[n + j] + r[n + j]);
-    const float a = r[2 * n + j] + b[j], new_ = Tanh(x[2 * n + j] + reset * a);
-    gates[j] = reset;
-    gates[n + j] = z;
-    gates[2 * n + j] = new_;
-    gates[3 * n + j] = a;
-    h_next[j] = (1.0f - z) * new_ + z * h[j];
-  }
-}
-
-// dx holds the gradients of r, z, n before their functions, and of a; direct what reaches h past them.
-NNJAX_VECTOR void GruBackwardRow(int64_t n, const float* __restrict gates, const float* __restrict h, const float* __restrict dh, float* __restrict dx,
-                              float* __restrict direct) {
-  for (int64_t j = 0; j < n; ++j) {
-    const float r = gates[j], z = gates[n + j], new_ = gates[2 * n + j], a = gates[3 * n + j];
-    const float d = dh[j] * (1.0f - z) * (1.0f - new_ * new_);
-    dx[j] = d * a * r * (1.0f - r);
-    dx[n + j] = dh[j] * (h[j] - new_) * z * (1.0f - z);
-    dx[2 * n + j] = d;
-    dx[3 * n + j] = d * r;
-    direct[j] = dh[j] * z;
-  }
-}
-
-NNJAX_VECTOR void Add(int64_t n, const float* __restrict a, const float* __restrict b, const float* __restrict c, float* __restrict sum) {
-  for (int64_t j = 0; j < n; ++j) sum[j] = a[j] + b[j] + c[j];
 }
 
 struct Call {
@@ -305,40 +219,19 @@ ffi::Error HandleBackward(ffi::ThreadPool pool, int64_t pieces, ffi::AnyBuffer g
 
 }  // namespace
 
-#define NNJAX_FORWARD(name, cell)                                \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, HandleForward<cell>,       \
-                                ffi::Ffi::Bind()                 \
-                                    .Ctx<ffi::ThreadPool>()      \
-                                    .Attr<int64_t>("pieces")     \
-                                    .Arg<ffi::AnyBuffer>()       \
-                                    .Arg<ffi::AnyBuffer>()       \
-                                    .Arg<ffi::AnyBuffer>()       \
-                                    .Arg<ffi::AnyBuffer>()       \
-                                    .Arg<ffi::AnyBuffer>()       \
-                                    .Ret<ffi::AnyBuffer>()       \
-                                    .Ret<ffi::AnyBuffer>()       \
-                                    .Ret<ffi::AnyBuffer>()       \
-                                    .Ret<ffi::AnyBuffer>())
-#define NNJAX_BACKWARD(name, cell)                               \
-  XLA_FFI_DEFINE_HANDLER_SYMBOL(name, HandleBackward<cell>,      \
-                                ffi::Ffi::Bind()                 \
-                                    .Ctx<ffi::ThreadPool>()      \
-                                    .Attr<int64_t>("pieces")     \
-                                    .Arg<ffi::AnyBuffer>()       \
-                                    .Arg<ffi::AnyBuffer>()       \
-                                    .Arg<ffi::AnyBuffer>()       \
-                                    .Arg<ffi::AnyBuffer>()       \
-                                    .Arg<ffi::AnyBuffer>()       \
-                                    .Arg<ffi::AnyBuffer>()       \
-                                    .Ret<ffi::AnyBuffer>()       \
-                                    .Ret<ffi::AnyBuffer>()       \
-                                    .Ret<ffi::AnyBuffer>()       \
-                                    .Ret<ffi::AnyBuffer>())
+#define NNJAX_BUFFERS_4(kind) \
+  .kind<ffi::AnyBuffer>().kind<ffi::AnyBuffer>().kind<ffi::AnyBuffer>().kind<ffi::AnyBuffer>()
+#define NNJAX_RECURRENCE(name, handle, more)                                               \
+  XLA_FFI_DEFINE_HANDLER_SYMBOL(                                                           \
+      name, handle,                                                                        \
+      ffi::Ffi::Bind().Ctx<ffi::ThreadPool>().Attr<int64_t>("pieces") NNJAX_BUFFERS_4(Arg) \
+          more NNJAX_BUFFERS_4(Ret))
+#define NNJAX_1 .Arg<ffi::AnyBuffer>()
 
-NNJAX_FORWARD(LstmForward, kLstm);
-NNJAX_FORWARD(GruForward, kGru);
-NNJAX_BACKWARD(LstmBackward, kLstm);
-NNJAX_BACKWARD(GruBackward, kGru);
+NNJAX_RECURRENCE(LstmForward, HandleForward<kLstm>, NNJAX_1);
+NNJAX_RECURRENCE(GruForward, HandleForward<kGru>, NNJAX_1);
+NNJAX_RECURRENCE(LstmBackward, HandleBackward<kLstm>, NNJAX_1 NNJAX_1);
+NNJAX_RECURRENCE(GruBackward, HandleBackward<kGru>, NNJAX_1 NNJAX_1);
 
 // The bytes of scratch memory that a recurrence needs, or -1 where oneDNN does not serve it.
 // numbers: is a GRU, is backward, batch, time, hidden, pieces.

@@ -22,7 +22,11 @@ from contenders import CONTENDERS
 
 ROUNDS = flags.DEFINE_integer('rounds', 7, 'turns of every contender')
 JSON = flags.DEFINE_string('json', None, 'also write the figures here')
-RECIPES = flags.DEFINE_list('recipes', ['mlp64', 'cnn32', 'cnn64', 'cnn256'], 'model and batch')
+RECIPES = flags.DEFINE_list(
+    'recipes',
+    ['mlp64', 'cnn32', 'cnn64', 'cnn256', 'vgg64', 'vgg64bf16', 'lstm64', 'transformer64'],
+    'model, batch and, where not float32, precision',
+)
 
 SECONDS = 0.5  # of a turn, about
 
@@ -61,7 +65,7 @@ def measure(recipe: str, rounds: int) -> dict:
     workers = [
         Worker(name, recipe)
         for name in CONTENDERS
-        if not (recipe.startswith('mlp') and 'channels' in name)
+        if recipe.startswith(('cnn', 'vgg')) or 'channels' not in name
     ]
     for _ in range(rounds):
         for worker in workers:
@@ -88,7 +92,7 @@ def measure(recipe: str, rounds: int) -> dict:
 
 def main(_):
     print(
-        f'{"recipe":<8} {"nnjax":>9} {"stock":>9} {"flax":>9} {"torch":>9}   nnjax over: '
+        f'{"recipe":<14}{"nnjax":>9} {"stock":>9} {"flax":>9} {"torch":>9}   nnjax over: '
         'stock   flax  torch   (steps a second; stock is nnjax with NNJAX_NATIVE=0)'
     )
     results = []
@@ -97,7 +101,7 @@ def main(_):
         results.append(found)
         speed = found['steps_per_second']
         print(
-            f'{recipe:<8} {speed["nnjax"]:9.1f} {speed["stock"]:9.1f} {speed["flax"]:9.1f} '
+            f'{recipe:<14}{speed["nnjax"]:9.1f} {speed["stock"]:9.1f} {speed["flax"]:9.1f} '
             f'{speed[found["best_torch"]]:9.1f}   {found["nnjax_over_stock"]:17.2f} '
             f'{found["nnjax_over_flax"]:6.2f} {found["nnjax_over_torch"]:6.2f}   '
             f'({found["best_torch"]})',

@@ -21,7 +21,7 @@ from nnjax.errors import UserError
 TRACED_SECTIONS = ('optim', 'task')
 TRACED_FIELDS = ('ema',)
 
-Hyperparameters = dict[str, Any]  # a nested dict of float32 scalars
+Hyperparameters = dict[str, Any]  # a nested dict of float32 scalars and vectors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +93,8 @@ def _traced(section: ConfigDict, to_steps) -> Hyperparameters:
             values[name] = _traced(value, to_steps)
         elif isinstance(value, float):
             values[name] = np.float32(value)
+        elif isinstance(value, tuple) and value and all(isinstance(v, float) for v in value):
+            values[name] = np.array(value, np.float32)
         elif isinstance(value, str) and name in fields and fields[name].traced:
             values[name] = np.float32(to_steps(value))
     return {name: value for name, value in values.items() if not isinstance(value, dict) or value}

@@ -12,7 +12,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from nnjax import models, tasks
 from nnjax.analysis import cost, flops
-from nnjax.config import base, bind
+from nnjax.config import base, bind, load
 from nnjax.data import sources
 from nnjax.training import optim
 
@@ -274,3 +274,9 @@ def test_human_units(number, unit, text):
 )
 def test_durations(seconds, text):
     assert cost.duration(seconds) == text
+
+
+def test_the_arguments_of_the_step_are_named():
+    found, _ = cost.of_config(load('digits_mlp:smoke'), measure=False)
+    assert {'total', 'optim.lr', 'optim.weight_decay', 'task.smoothing'} <= set(found.arguments)
+    assert not any(path.startswith('model') for path in found.arguments)

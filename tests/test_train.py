@@ -84,7 +84,7 @@ compilations = Compilations()
 
 
 def test_eight_settings_of_every_number_compile_once():
-    nnjax.train(config())
+    nnjax.train(config(task__class_weights=(1.0,) * 10))
     before = compilations.count
     for number in range(8):
         nnjax.train(
@@ -92,6 +92,7 @@ def test_eight_settings_of_every_number_compile_once():
                 optim__lr=0.001 * (number + 1),
                 optim__weight_decay=0.01 * number,
                 task__smoothing=0.05 * number,
+                task__class_weights=tuple(1.0 + 0.1 * number * c for c in range(10)),
                 optim__warmup=f'{number} steps',
                 total=f'{20 + number} steps',
                 seed=number,
@@ -106,6 +107,7 @@ def test_settings_do_change_the_run():
         'optim__lr': 0.02,
         'optim__weight_decay': 0.5,
         'task__smoothing': 0.3,
+        'task__class_weights': (3.0,) + (1.0,) * 9,
         'optim__warmup': '9 steps',
         'seed': 1,
     }.items():

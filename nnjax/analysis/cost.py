@@ -16,6 +16,7 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
 from nnjax.analysis import flops
+from nnjax.build import traced_paths
 
 _MARK = 'module'  # a named scope `module[3]` marks the equations of the table's row 3
 
@@ -53,6 +54,7 @@ class Card:
       compile_seconds: to compile the step here (less if a persistent cache held it).
       step_seconds: one step, measured here on zeros; None if not measured.
       notes: what the FLOPs leave out.
+      arguments: config fields whose numbers are arguments of the step: a new value compiles nothing.
     """
 
     parameters: int
@@ -64,6 +66,7 @@ class Card:
     compile_seconds: float
     step_seconds: float | None
     notes: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
 
     @property
     def epoch_flops(self) -> int | None:
@@ -166,6 +169,7 @@ def card(
         compile_seconds=compile_seconds,
         step_seconds=_time(compiled, (state, batch, hyperparameters), budget) if measure else None,
         notes=tuple(sorted(tally.notes)),
+        arguments=tuple(traced_paths(hyperparameters)),
     )
 
 
@@ -260,6 +264,8 @@ def _lines(card: Card):
         rate = card.step_flops / card.step_seconds
         yield 'step', f'{duration(card.step_seconds)}, measured on zeros ({human(rate)}FLOP/s)'
         yield 'whole run', f'{duration(card.seconds)} predicted'
+    if card.arguments:
+        yield 'arguments', f'{", ".join(card.arguments)} (a new value compiles nothing)'
     for note in card.notes:
         yield 'note', note
 

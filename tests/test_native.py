@@ -280,7 +280,7 @@ def test_training_is_the_stocks_to_float_noise(monkeypatch):
 
 
 def test_absence_is_said_in_one_line(monkeypatch, tmp_path):
-    load = library.load.__wrapped__
+    load = library._load.__wrapped__
     monkeypatch.setenv('NNJAX_NATIVE', '0')
     assert load().why == 'NNJAX_NATIVE=0 turns them off'
     monkeypatch.delenv('NNJAX_NATIVE')

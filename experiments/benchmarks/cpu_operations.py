@@ -115,10 +115,10 @@ def main(_):
     if why := library.load().why:
         raise SystemExit(f'no kernels here: {why}')
     dtype = jnp.dtype(DTYPE.value)
-    size = 2048
-    square = jnp.ones((size, size), dtype)
-    (seconds,) = medians(timer(mat._NN, square, square, None))
-    limit = 2 * size**3 / seconds / 1e9
+    rows, depth, columns = 4096, 256, 1024
+    a, b = jnp.ones((rows, depth), dtype), jnp.ones((depth, columns), dtype)
+    (seconds,) = medians(timer(mat._NN, a, b, None))
+    limit = 2 * rows * depth * columns / seconds / 1e9
     print(f'{DTYPE.value}; limit {limit:.0f} GFLOP/s\n')
     print(f'{"operation":<44} {"kernel":>8} {"XLA":>8}  {"ratio":>6}  {"of limit":>8}')
     for label, flops, kernel, stock, a, b, static in cases(dtype):

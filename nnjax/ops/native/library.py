@@ -14,6 +14,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import threading
 from importlib import metadata
 from pathlib import Path
 
@@ -57,9 +58,17 @@ class Library:
     handle: ctypes.CDLL | None = None
 
 
-@functools.cache
+_lock = threading.Lock()
+
+
 def load() -> Library:
-    """Finds, or builds, and loads the kernels; says why where that cannot be."""
+    """Finds, or builds, and loads the kernels, once; says why where that cannot be."""
+    with _lock:
+        return _load()
+
+
+@functools.cache
+def _load() -> Library:
     if os.environ.get('NNJAX_NATIVE', '1') == '0':
         return Library(None, 'NNJAX_NATIVE=0 turns them off')
     if platform.system() != 'Linux' or platform.machine() != 'x86_64':

@@ -6,14 +6,12 @@ every order and in both modes stay native. Each has a stock form as well, which 
 CPU gets, an exported program, and a shape that oneDNN does not serve.
 """
 
-import ctypes
 import functools
 import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from nnjax.ops.native import library
@@ -109,30 +107,23 @@ def _stock(result: str, a, b, g: Geometry) -> jax.Array:
 
 def _native(result: str, a, b, g: Geometry) -> jax.Array | None:
     """The call of the kernel, or None where oneDNN does not serve these shapes."""
-    kernels = library.load()
     shapes = _shapes(result, a, b, g)
     flops = 2 * math.prod(shapes[2]) * math.prod(shapes[1][:3])
     pieces = library.pieces(shapes[0][0], flops)
-    numbers = ['xwy'.index(result), a.dtype == jnp.bfloat16, g.groups, pieces, *sum(shapes, ())]
-    for pair in (g.strides, g.low, g.high, g.dilation):
-        numbers += pair
-    size = kernels.handle.ConvolutionScratch((ctypes.c_int64 * len(numbers))(*map(int, numbers)))
-    if size < 0:
-        return None
-    out = jax.ShapeDtypeStruct(_shape(result, a, b, g), a.dtype)
-    scratch = jax.ShapeDtypeStruct((size,), jnp.uint8)
-    pair = functools.partial(np.array, dtype=np.int64)
-    call = jax.ffi.ffi_call(f'nnjax_Convolution{result.upper()}_{kernels.tag}', (out, scratch))
-    return call(
+    pairs = {'strides': g.strides, 'low': g.low, 'high': g.high, 'dilation': g.dilation}
+    head = ('xwy'.index(result), a.dtype == jnp.bfloat16, g.groups, pieces)
+    made = library.call(
+        f'Convolution{result.upper()}',
+        'ConvolutionScratch',
+        (*head, *sum(shapes, ()), *sum(pairs.values(), ())),
+        [jax.ShapeDtypeStruct(_shape(result, a, b, g), a.dtype)],
         a,
         b,
-        strides=pair(g.strides),
-        low=pair(g.low),
-        high=pair(g.high),
-        dilation=pair(g.dilation),
-        groups=np.int64(g.groups),
-        pieces=np.int64(pieces),
-    )[0]
+        groups=g.groups,
+        pieces=pieces,
+        **pairs,
+    )
+    return made and made[0]
 
 
 def _primitive(result: str, folds: bool) -> Bilinear:

@@ -1,7 +1,7 @@
 """The compiled kernels: built from the sources beside this file at first use, loaded, registered.
 
 A wheel that is built on one machine cannot know the next one's jaxlib, and a build at installation
-would need a compiler there; so the three seconds are spent at the first use on a machine, and the
+would need a compiler there; so half a minute is spent at the first use on a machine, and the
 library is kept under a name that holds the hash of everything it was made from.
 """
 
@@ -15,19 +15,22 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 
 import jax
 import jaxlib
+import numpy as np
 
 from nnjax import cache
 
-SOURCES = ('convolution', 'matmul', 'recurrent')
+HERE = Path(__file__).parent
 TARGETS = (
     'ConvolutionX', 'ConvolutionW', 'ConvolutionY', 'MatmulNN', 'MatmulNT', 'MatmulTN',
     'LstmForward', 'LstmBackward', 'GruForward', 'GruBackward',
 )  # fmt: skip
+SIZES = ('ConvolutionScratch', 'MatmulScratch', 'RecurrentScratch')
 PACKAGES = ('onednn-cpu-gomp', 'onednn-devel-cpu-gomp')
 PIECE = 4_000_000  # FLOPs, 20 microseconds: waking a thread takes as long as a good part of it
 FLAGS = (
@@ -76,9 +79,7 @@ def _load() -> Library:
     runtime, header = _installed(PACKAGES[0], 'libdnnl.so.3'), _installed(PACKAGES[1], 'dnnl.hpp')
     if runtime is None or header is None:
         return Library(None, f'oneDNN is not installed: pip install {" ".join(PACKAGES)}')
-    texts = [
-        path.read_bytes() for path in sorted(Path(__file__).parent.glob('*.*')) if _source(path)
-    ]
+    texts = [path.read_bytes() for path in sorted([*HERE.glob('*.cc'), *HERE.glob('*.h')])]
     versions = [jaxlib.__version__, *map(metadata.version, PACKAGES), str(runtime), *FLAGS]
     tag = hashlib.sha256(b'\0'.join([*texts, *map(str.encode, versions)])).hexdigest()[:12]
     path = cache.root() / 'native' / f'kernels-{tag}.so'
@@ -88,18 +89,13 @@ def _load() -> Library:
         handle = ctypes.CDLL(str(path))
     except OSError as error:
         return Library(None, f'{path} cannot be loaded: {error}')
-    handle.ConvolutionScratch.restype = ctypes.c_int64
-    handle.MatmulScratch.restype = ctypes.c_int64
-    handle.RecurrentScratch.restype = ctypes.c_int64
+    for name in SIZES:
+        getattr(handle, name).restype = ctypes.c_int64
     for name in TARGETS:
         jax.ffi.register_ffi_target(
             f'nnjax_{name}_{tag}', jax.ffi.pycapsule(getattr(handle, name)), platform='cpu'
         )
     return Library(path, '', tag, handle)
-
-
-def _source(path: Path) -> bool:
-    return path.suffix in ('.cc', '.h')
 
 
 def _installed(package: str, name: str) -> Path | None:
@@ -108,11 +104,8 @@ def _installed(package: str, name: str) -> Path | None:
         files = metadata.files(package) or []
     except metadata.PackageNotFoundError:
         return None
-    return next((Path(f.locate()).resolve() for f in files if f.name == name and _top(f)), None)
-
-
-def _top(file) -> bool:
-    return 'oneapi' not in file.parts
+    found = (f for f in files if f.name == name and 'oneapi' not in f.parts)
+    return next((Path(f.locate()).resolve() for f in found), None)
 
 
 def _build(path: Path, runtime: Path, header: Path) -> str:
@@ -124,8 +117,7 @@ def _build(path: Path, runtime: Path, header: Path) -> str:
         return 'they need a C++ compiler: install g++ (on Debian: apt install g++)'
     temporary = path.with_name(f'.{path.name}.{os.getpid()}')
     print('nnjax: building the CPU kernels (once) ...', file=sys.stderr)
-    here = Path(__file__).parent
-    command = [compiler, *FLAGS, *(str(here / f'{name}.cc') for name in SOURCES)]
+    command = [compiler, *FLAGS, *map(str, sorted(HERE.glob('*.cc')))]
     command += [f'-I{header.parent}', f'-isystem{jax.ffi.include_dir()}', '-o', str(temporary)]
     command += [f'-L{runtime.parent}', f'-l:{runtime.name}', f'-Wl,-rpath,{runtime.parent}']
     try:
@@ -138,6 +130,28 @@ def _build(path: Path, runtime: Path, header: Path) -> str:
     except OSError as error:
         return f'they could not be built: {error}'
     return ''
+
+
+def call(target: str, size: str, numbers: Sequence[int], results: list, *arrays, **attributes):
+    """The results of a kernel on arrays, or None where oneDNN does not serve them.
+
+    Args:
+      target: one of TARGETS.
+      size: one of SIZES, which says how much scratch memory the call needs.
+      numbers: what `size` asks for; the C++ beside this file says what.
+      results: their jax.ShapeDtypeStructs; the scratch memory is one more.
+      arrays: operands.
+      attributes: integers and tuples of them.
+    """
+    kernels = load()
+    whole = (ctypes.c_int64 * len(numbers))(*map(int, numbers))
+    bytes_ = getattr(kernels.handle, size)(whole)
+    if bytes_ < 0:
+        return None
+    scratch = jax.ShapeDtypeStruct((bytes_,), np.uint8)
+    run = jax.ffi.ffi_call(f'nnjax_{target}_{kernels.tag}', [*results, scratch])
+    static = {name: np.array(value, np.int64)[()] for name, value in attributes.items()}
+    return run(*arrays, **static)[:-1]
 
 
 def pieces(rows: int, flops: int) -> int:

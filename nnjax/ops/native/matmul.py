@@ -4,13 +4,11 @@ With a for the first operand and b for the second: 'nn' is a b, 'nt' is a b', 't
 gradients of each are two of the three.
 """
 
-import ctypes
 import functools
 import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from nnjax.ops.native import library
 from nnjax.ops.native.primitive import Bilinear
@@ -58,17 +56,13 @@ def _stock(form: str, a, b, _) -> jax.Array:
 
 def _native(form: str, a, b, _) -> jax.Array | None:
     """The call of the kernel, or None where oneDNN does not serve these shapes."""
-    kernels = library.load()
     sizes = _sizes(form, a, b)
     pieces = library.pieces(sizes[0], 2 * math.prod(sizes))
     numbers = (FORMS.index(form), a.dtype == jnp.bfloat16, *sizes, pieces)
-    size = kernels.handle.MatmulScratch((ctypes.c_int64 * len(numbers))(*map(int, numbers)))
-    if size < 0:
-        return None
-    out = jax.ShapeDtypeStruct(sizes[:2], a.dtype)
-    scratch = jax.ShapeDtypeStruct((size,), jnp.uint8)
-    call = jax.ffi.ffi_call(f'nnjax_Matmul{form.upper()}_{kernels.tag}', (out, scratch))
-    return call(a, b, pieces=np.int64(pieces))[0]
+    out = [jax.ShapeDtypeStruct(sizes[:2], a.dtype)]
+    target = f'Matmul{form.upper()}'
+    made = library.call(target, 'MatmulScratch', numbers, out, a, b, pieces=pieces)
+    return made and made[0]
 
 
 def _primitive(form: str, folds: bool) -> Bilinear:

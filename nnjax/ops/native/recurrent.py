@@ -3,13 +3,11 @@
 `ops.recurrent` has the stock forms and says what they compute.
 """
 
-import ctypes
 import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from nnjax.ops.native import library
 from nnjax.ops.native.primitive import Kernel
@@ -42,15 +40,11 @@ def _plain(stock: Callable) -> Callable:
 
 def _call(cell: str, backward: bool, x, w, *rest, static) -> list[jax.Array] | None:
     """The call of the kernel, or None where there is none or it does not serve these arrays."""
-    kernels = library.load()
-    if kernels.path is None or x.dtype != jnp.float32 or x.size == 0:
+    if library.load().path is None or x.dtype != jnp.float32 or x.size == 0:
         return None
     rows, time, hidden = *x.shape[:2], w.shape[0]
     pieces = library.pieces(rows, 2 * rows * w.size)
     numbers = (cell == 'gru', backward, rows, time, hidden, pieces)
-    size = kernels.handle.RecurrentScratch((ctypes.c_int64 * len(numbers))(*map(int, numbers)))
-    if size < 0:
-        return None
     if backward:
         shapes = [x.shape, (rows, hidden), rest[-1].shape]
     else:
@@ -59,7 +53,5 @@ def _call(cell: str, backward: bool, x, w, *rest, static) -> list[jax.Array] | N
             (rows, time, 4 * hidden)
         ]
     out = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-    scratch = jax.ShapeDtypeStruct((size,), jnp.uint8)
-    name = f'nnjax_{cell.title()}{"Backward" if backward else "Forward"}_{kernels.tag}'
-    call = jax.ffi.ffi_call(name, (*out, scratch))
-    return call(x, w, *rest, pieces=np.int64(pieces))[:-1]
+    target = f'{cell.title()}{"Backward" if backward else "Forward"}'
+    return library.call(target, 'RecurrentScratch', numbers, out, x, w, *rest, pieces=pieces)

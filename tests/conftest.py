@@ -17,6 +17,8 @@ import hypothesis
 import jax
 import pytest
 
+from nnjax.ops.native import library
+
 # Deadlines would time the machine; a fixed seed makes every run of the suite the same.
 hypothesis.settings.register_profile('nnjax', deadline=None, derandomize=True, max_examples=40)
 hypothesis.settings.load_profile('nnjax')
@@ -34,3 +36,22 @@ ROOT = Path(__file__).parents[1]
 def root() -> Path:
     """The checkout."""
     return ROOT
+
+
+@pytest.fixture(scope='session')
+def torch():
+    """PyTorch; tests of parity with it skip, visibly, where it is not installed."""
+    return pytest.importorskip('torch')
+
+
+@pytest.fixture(params=['native', 'stock'])
+def kernels(request):
+    """Once with the compiled kernels, once without."""
+    if request.param == 'native':
+        if library.load().path is None:
+            pytest.skip(library.load().why)
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, 'load', lambda: library.Library(None, 'turned off'))
+        yield

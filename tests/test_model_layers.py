@@ -26,24 +26,6 @@ few = settings(
 )
 
 
-@pytest.fixture(scope='session')
-def torch():
-    return pytest.importorskip('torch')
-
-
-@pytest.fixture(params=['native', 'patches'])
-def kernels(request):
-    """Once with the compiled kernels, once without."""
-    if request.param == 'native':
-        if library.load().path is None:
-            pytest.skip(library.load().why)
-        yield
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(library, 'load', lambda: library.Library(None, 'turned off'))
-        yield
-
-
 def normal(seed, *shape):
     """NumPy's, to compile nothing."""
     return jnp.asarray(np.random.default_rng(seed).standard_normal(shape, np.float32))

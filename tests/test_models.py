@@ -10,11 +10,6 @@ from nnjax.errors import UserError
 from nnjax.models import CNN, MLP, layers
 
 
-@pytest.fixture(scope='session')
-def torch():
-    return pytest.importorskip('torch')
-
-
 def normal(*shape):
     """NumPy's, to compile nothing."""
     return jnp.asarray(np.random.default_rng(0).standard_normal(shape, np.float32))

@@ -19,24 +19,6 @@ few = settings(
 sizes = st.tuples(st.integers(1, 6), st.integers(1, 7), st.integers(1, 20))
 
 
-@pytest.fixture(scope='session')
-def torch():
-    return pytest.importorskip('torch')
-
-
-@pytest.fixture(params=['native', 'scan'])
-def kernels(request):
-    """Once with the compiled kernels, once without."""
-    if request.param == 'native':
-        if library.load().path is None:
-            pytest.skip(library.load().why)
-        yield
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(library, 'load', lambda: library.Library(None, 'turned off'))
-        yield
-
-
 def normal(seed, *shape):
     return jnp.asarray(0.5 * np.random.default_rng(seed).standard_normal(shape, np.float32))
 

@@ -22,7 +22,11 @@ class VGG(nn.Module):
         for channels in (32, 64, 128):
             for _ in range(2):
                 x = layers.Conv(channels, (3, 3), use_bias=False, dtype=self.dtype)(x)
-                x = nn.relu(nn.BatchNorm(use_running_average=not train, dtype=self.dtype)(x))
+                if self.stock:
+                    norm = nn.BatchNorm(not train, momentum=0.9, dtype=self.dtype)
+                    x = nn.relu(norm(x))
+                else:
+                    x = ours.BatchNorm(relu=True)(x, train)
             x = layers.max_pool(x, (2, 2), (2, 2))
         x = layers.Dense(10, dtype=self.dtype)(x.reshape(x.shape[0], -1))
         return x.astype(jnp.float32)

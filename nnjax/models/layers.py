@@ -8,14 +8,14 @@ import contextvars
 import dataclasses
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from nnjax.errors import unknown
-from nnjax.ops import pool
+from nnjax.ops import normalize, pool
 from nnjax.ops.convolution import convolution
 from nnjax.ops.product import product
 
@@ -114,6 +114,47 @@ def shard(offset: int | jax.Array = 0, axis: str | None = None) -> Iterator[None
         yield
     finally:
         _shard.reset(token)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation over all axes but the last, with linen's parameters and statistics.
+
+    In training the statistics are those of the batch, of all devices together; their moving
+    averages, in the collection 'batch_stats', serve elsewhere.
+
+    Attributes:
+      relu: whether the positive part is taken, which costs nothing here.
+      momentum: share of the moving averages that a step keeps.
+      epsilon: added to the variance.
+      scale_init: initial values of the scale.
+      dtype: of the result; None is that of x. Statistics are float32.
+    """
+
+    relu: bool = False
+    momentum: float = 0.9
+    epsilon: float = 1e-5
+    scale_init: Callable[..., jax.Array] = nn.initializers.ones
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """x [N, ..., C] -> the same shape."""
+        channels = x.shape[-1:]
+        x = x if self.dtype is None else x.astype(self.dtype)
+        scale = self.param('scale', self.scale_init, channels, jnp.float32)
+        bias = self.param('bias', nn.initializers.zeros, channels, jnp.float32)
+        mean = self.variable('batch_stats', 'mean', jnp.zeros, channels, jnp.float32)
+        variance = self.variable('batch_stats', 'var', jnp.ones, channels, jnp.float32)
+        if not train:
+            return normalize.apply_norm(
+                x, mean.value, variance.value, scale, bias, self.epsilon, self.relu
+            )
+        axis = _shard.get().axis
+        y, *found = normalize.batch_norm(x, scale, bias, self.epsilon, self.relu, axis)
+        if not self.is_initializing():
+            for average, now in zip((mean, variance), found):
+                average.value = self.momentum * average.value + (1 - self.momentum) * now
+        return y
 
 
 class Dropout(nn.Module):

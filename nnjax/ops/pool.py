@@ -1,7 +1,8 @@
-"""Pooling, channels last, with a gradient of its own for windows side by side.
+"""Pooling, channels last, with gradients of its own.
 
 XLA's gradient of a windowed maximum (select-and-scatter) is the slowest part of a small network on
-a CPU. Where windows do not overlap they become axes, and the gradient goes where the maximum was.
+a CPU. Where windows do not overlap they become axes, and the gradient goes where the maximum was;
+where they do, a kernel (`nnjax.ops.native.pool`) takes over on a CPU.
 """
 
 import functools
@@ -13,6 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+
+from nnjax.ops.convolution import convolution
+from nnjax.ops.native import pool as native
 
 Padding = str | Sequence[tuple[int, int]]
 
@@ -41,6 +45,8 @@ def max_pool(
         # One axis at a time, the last first, also finds the first maximum, in fewer comparisons.
         at_once = [axes] if math.prod(window) <= 9 else [(axis,) for axis in reversed(axes)]
         return functools.reduce(_first_max, at_once, windows)
+    if jax.default_backend() == 'cpu' and native.serves(x, window, pads):
+        return native.max_pool(x, window, strides, pads)
     return lax.reduce_window(x, lowest, lax.max, *_with_outer(window, strides, pads))
 
 
@@ -59,6 +65,9 @@ def avg_pool(
     if window == strides:
         windows, axes = _side_by_side(x, window, pads, zero)
         return jnp.mean(windows, axes)
+    if jax.default_backend() == 'cpu' and x.ndim <= 4:  # as a convolution it has a kernel
+        mean = jnp.full((*window, 1, x.shape[-1]), 1 / math.prod(window), x.dtype)
+        return convolution(x, mean, strides, pads, groups=x.shape[-1])
     total = lax.reduce_window(x, zero, lax.add, *_with_outer(window, strides, pads))
     return total / math.prod(window)
 

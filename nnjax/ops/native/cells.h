@@ -6,12 +6,8 @@
 #pragma once
 
 #include <cmath>
-#include <cstdint>
-#include <cstring>
 
-// One function for each generation of processors; the loader picks.
-#define NNJAX_VECTOR \
-  static __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#include "kernel.h"
 
 namespace nnjax {
 

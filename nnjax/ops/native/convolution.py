@@ -126,15 +126,15 @@ def _native(result: str, a, b, g: Geometry) -> jax.Array | None:
     return made and made[0]
 
 
-def _primitive(result: str, folds: bool) -> Bilinear:
+def _primitive(result: str, batched: int) -> Bilinear:
     parts = (functools.partial(f, result) for f in (_shape, _stock, _native))
-    return Bilinear(f'convolution_{result}', *parts, folds=folds)
+    return Bilinear(f'convolution_{result}', *parts, batched=batched)
 
 
 # The first operand of x and of y has the batch; the weight gradient sums over it.
-_X = _primitive('x', folds=True)
-_W = _primitive('w', folds=False)
-_Y = _primitive('y', folds=True)
+_X = _primitive('x', batched=1)
+_W = _primitive('w', batched=0)
+_Y = _primitive('y', batched=1)
 
 # The gradient of each by its first and by its second operand, from the result's cotangent.
 _Y.transposes(lambda ct, x, w, g: _X(ct, w, g), lambda ct, x, w, g: _W(x, ct, g))

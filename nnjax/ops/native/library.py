@@ -28,7 +28,7 @@ from nnjax import cache
 HERE = Path(__file__).parent
 TARGETS = (
     'ConvolutionX', 'ConvolutionW', 'ConvolutionY', 'MatmulNN', 'MatmulNT', 'MatmulTN',
-    'LstmForward', 'LstmBackward', 'GruForward', 'GruBackward',
+    'LstmForward', 'LstmBackward', 'GruForward', 'GruBackward', 'ColumnMoments', 'ColumnSums', 'PoolMaximum', 'PoolSpread',
 )  # fmt: skip
 SIZES = ('ConvolutionScratch', 'MatmulScratch', 'RecurrentScratch')
 PACKAGES = ('onednn-cpu-gomp', 'onednn-devel-cpu-gomp')
@@ -143,15 +143,17 @@ def call(target: str, size: str, numbers: Sequence[int], results: list, *arrays,
       arrays: operands.
       attributes: integers and tuples of them.
     """
-    kernels = load()
     whole = (ctypes.c_int64 * len(numbers))(*map(int, numbers))
-    bytes_ = getattr(kernels.handle, size)(whole)
-    if bytes_ < 0:
-        return None
-    scratch = jax.ShapeDtypeStruct((bytes_,), np.uint8)
-    run = jax.ffi.ffi_call(f'nnjax_{target}_{kernels.tag}', [*results, scratch])
+    scratch = getattr(load().handle, size)(whole)
+    return None if scratch < 0 else run(target, scratch, results, *arrays, **attributes)
+
+
+def run(target: str, scratch: int, results: list, *arrays, **attributes) -> list[jax.Array]:
+    """The results of a kernel that needs so many bytes of scratch memory; see `call`."""
+    memory = jax.ShapeDtypeStruct((scratch,), np.uint8)
+    function = jax.ffi.ffi_call(f'nnjax_{target}_{load().tag}', [*results, memory])
     static = {name: np.array(value, np.int64)[()] for name, value in attributes.items()}
-    return run(*arrays, **static)[:-1]
+    return function(*arrays, **static)[:-1]
 
 
 def pieces(rows: int, flops: int) -> int:

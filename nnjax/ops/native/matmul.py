@@ -65,12 +65,12 @@ def _native(form: str, a, b, _) -> jax.Array | None:
     return made and made[0]
 
 
-def _primitive(form: str, folds: bool) -> Bilinear:
+def _primitive(form: str, batched: int) -> Bilinear:
     parts = (functools.partial(f, form) for f in (_shape, _stock, _native))
-    return Bilinear(f'matmul_{form}', *parts, folds=folds)
+    return Bilinear(f'matmul_{form}', *parts, batched=batched)
 
 
-_NN, _NT, _TN = (_primitive(form, folds=form != 'tn') for form in FORMS)
+_NN, _NT, _TN = (_primitive(form, batched=int(form != 'tn')) for form in FORMS)
 
 # The gradient of each by its first and by its second operand, from the result's cotangent.
 _NN.transposes(lambda ct, a, b, _: _NT(ct, b, _), lambda ct, a, b, _: _TN(a, ct, _))

@@ -13,17 +13,22 @@ from jax.interpreters import ad, batching, mlir
 class Kernel:
     """A function of (*arrays, static) -> arrays that JAX can transform, compile and export.
 
-    vmap runs lanes one after another, which on a CPU is as fast as they can. Derivatives are the
-    stock form's. `jax.export` takes the stock form too: an exported program needs no kernel.
+    vmap becomes a longer batch where it can and runs lanes one after another where not, which on a
+    CPU is as fast as they can. Derivatives are the stock form's, if nothing better is said.
+    `jax.export` takes the stock form too: an exported program needs no kernel.
 
     Args:
       name: of the primitive.
       results: (*arrays, static) -> the results' (shape, dtype); the first array gives the rest.
       stock: (*arrays, static) -> the results by XLA.
       native: (*arrays, static) -> the results by the kernel, or None where it does not serve them.
+      batched: so many arrays, the first ones, and the results have a batch as their first axis.
     """
 
-    def __init__(self, name: str, results: Callable, stock: Callable, native: Callable):
+    def __init__(
+        self, name: str, results: Callable, stock: Callable, native: Callable, batched: int = 0
+    ):
+        self._batched = batched
         self.primitive = primitive = Primitive(name)
         primitive.multiple_results = True
         primitive.def_impl(functools.partial(_compiled, primitive))
@@ -56,33 +61,72 @@ class Kernel:
     def __call__(self, *arrays, static):
         return self.primitive.bind(*_alike(arrays), static=static)
 
+    def derives_by(self, tangent: 'Linear') -> None:
+        """The derivative of x -> results, from x and its tangent."""
+
+        def derivative(primals, tangents, *, static):
+            (tangent_in,) = map(ad.instantiate_zeros, tangents)
+            return self(*primals, static=static), tangent(*primals, tangent_in, static=static)
+
+        ad.primitive_jvps[self.primitive] = derivative
+
     def _batch(self, arrays, axes, *, static):
-        """Lane by lane."""
         lanes = next(a.shape[axis] for a, axis in zip(arrays, axes) if axis is not None)
         front = [a if axis is None else jnp.moveaxis(a, axis, 0) for a, axis in zip(arrays, axes)]
+        if all(axis is None for axis in axes[self._batched :]):
+            results = self._fold(front, axes, lanes, static)
+        else:
+            results = self._one_by_one(front, axes, lanes, static)
+        return results, [0] * len(results)
 
+    def _fold(self, arrays, axes, lanes, static):
+        """The lanes of a batch as a longer batch."""
+        longer = [
+            (a if axis is not None else jnp.broadcast_to(a, (lanes, *a.shape)))
+            for a, axis in zip(arrays[: self._batched], axes)
+        ]
+        longer = [a.reshape(-1, *a.shape[2:]) for a in longer]
+        results = Kernel.__call__(self, *longer, *arrays[self._batched :], static=static)
+        return [y.reshape(lanes, -1, *y.shape[1:]) for y in results]
+
+    def _one_by_one(self, arrays, axes, lanes, static):
         def lane(number):
             return Kernel.__call__(
                 self,
                 *(
                     a if axis is None else lax.dynamic_index_in_dim(a, number, keepdims=False)
-                    for a, axis in zip(front, axes)
+                    for a, axis in zip(arrays, axes)
                 ),
                 static=static,
             )
 
-        results = lax.map(lane, jnp.arange(lanes))
-        return results, [0] * len(results)
+        return lax.map(lane, jnp.arange(lanes))
+
+
+class Linear(Kernel):
+    """A kernel (x, tangent, static) -> one array, linear in the tangent and constant around any x."""
+
+    def transposed_by(self, other: 'Linear') -> None:
+        """(x, cotangent of the result) -> that of the tangent."""
+
+        def derivative(primals, tangents, *, static):
+            (x, _), (_, tangent) = primals, map(ad.instantiate_zeros, tangents)
+            return self(*primals, static=static), self(x, tangent, static=static)
+
+        def transpose(cotangents, x, tangent, *, static):
+            (cotangent,) = cotangents
+            if isinstance(cotangent, ad.Zero):
+                return None, None
+            return None, other(x, cotangent, static=static)[0]
+
+        ad.primitive_jvps[self.primitive] = derivative
+        ad.primitive_transposes[self.primitive] = transpose
 
 
 class Bilinear(Kernel):
-    """A kernel (a, b, static) -> one array, linear in a and in b, whose gradients are such kernels.
+    """A kernel (a, b, static) -> one array, linear in a and in b, whose gradients are such kernels."""
 
-    vmap over the first operand alone becomes a longer batch where `folds`: where the first axis of
-    a and of the result is a batch.
-    """
-
-    def __init__(self, name: str, shape: Callable, stock: Callable, native: Callable, folds: bool):
+    def __init__(self, name: str, shape: Callable, stock: Callable, native: Callable, batched: int):
         def single(function):
             def tupled(a, b, *, static):
                 made = function(a, b, static)
@@ -95,8 +139,8 @@ class Bilinear(Kernel):
             lambda a, b, static: [(shape(a, b, static), a.dtype)],
             single(stock),
             single(native),
+            batched,
         )
-        self._folds = folds
 
     def __call__(self, a, b, static):
         return super().__call__(a, b, static=static)[0]
@@ -120,14 +164,6 @@ class Bilinear(Kernel):
 
         ad.primitive_jvps[self.primitive] = derivative
         ad.primitive_transposes[self.primitive] = transpose
-
-    def _batch(self, arrays, axes, *, static):
-        (a, b), (first, second) = arrays, axes
-        if not self._folds or second is not None:
-            return super()._batch((a, b), axes, static=static)
-        a = jnp.moveaxis(a, first, 0)
-        y = self(a.reshape(-1, *a.shape[2:]), b, static)
-        return [y.reshape(*a.shape[:2], *y.shape[1:])], [0]
 
 
 @functools.partial(jax.jit, static_argnums=(0,), static_argnames=('static',))

@@ -144,7 +144,7 @@ def _by_patches(x, kernel, geometry, groups, precision) -> jax.Array:
 def _depthwise(views, kernel) -> jax.Array:
     """A view [N, *space, C] for each tap, [*window, 1, C * M] -> [N, *space, C * M]."""
     shape, dtype = views[0].shape, views[0].dtype
-    wide = jnp.promote_types(dtype, jnp.float32)
+    wide = dtype if dtype.itemsize >= 4 else jnp.float32
     weights = kernel.astype(wide).reshape(len(views), *(1,) * (len(shape) - 1), shape[-1], -1)
     total = sum(view.astype(wide)[..., None] * w for view, w in zip(views, weights))
     return total.reshape(*shape[:-1], -1).astype(dtype)

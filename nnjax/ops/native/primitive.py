@@ -59,6 +59,8 @@ class Kernel:
         batching.primitive_batchers[primitive] = self._batch
 
     def __call__(self, *arrays, static):
+        if any(map(_sharded, arrays)):
+            return self.primitive.stock(*arrays, static=static)
         return self.primitive.bind(*_alike(arrays), static=static)
 
     def derives_by(self, tangent: 'Linear') -> None:
@@ -180,6 +182,12 @@ def _alike(arrays):
         lax.pcast(x, tuple(every - own), to='varying') if every - own else x
         for x, own in zip(arrays, axes)
     ]
+
+
+def _sharded(x) -> bool:
+    """Whether its type says how it is spread over a mesh (explicit axes): XLA's to take apart."""
+    spec = getattr(getattr(jax.typeof(x), 'sharding', None), 'spec', None) or ()
+    return any(axes is not None for axes in spec)
 
 
 def _varies(x) -> frozenset:

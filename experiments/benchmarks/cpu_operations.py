@@ -12,13 +12,16 @@ import time
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import app, flags
 from jax import lax
 
-from nnjax.ops import recurrent
+from nnjax.ops import normalize, pool, recurrent
+from nnjax.ops.convolution import convolution
 from nnjax.ops.native import convolution as conv
 from nnjax.ops.native import library
 from nnjax.ops.native import matmul as mat
+from nnjax.ops.native import pool as pools
 
 ROUNDS = flags.DEFINE_integer('rounds', 15, 'turns of every operation')
 DTYPE = flags.DEFINE_enum('dtype', 'float32', ['float32', 'bfloat16'], 'of the operands')
@@ -84,31 +87,55 @@ def medians(*timers) -> list[float]:
     return [statistics.median(times) for times in zip(*taken, strict=True)]
 
 
-def sequences(dtype):
-    """(name, seconds with the kernel, seconds by a scan) of an LSTM's forward and backward."""
+def both_ways(dtype):
+    """Yields (name, ours, another, operands): functions that are run forward and backward."""
+    ones = functools.partial(jnp.ones, dtype=dtype)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((BATCH, 28, 28, 32)), dtype)
+    scale = jnp.ones(32)
+    ours = lambda x, s: normalize.batch_norm(x, s, s, relu=True)[0]
+
+    def plain(x, s):
+        wide = x.astype(jnp.float32)
+        mean, square = jnp.mean(wide, (0, 1, 2)), jnp.mean(wide * wide, (0, 1, 2))
+        gain = s * lax.rsqrt(square - mean * mean + 1e-5)
+        return jax.nn.relu((wide - mean) * gain + s).astype(dtype)
+
+    yield 'batch norm and relu 28x28x32', ours, plain, (x, scale)
+    for stride in (1, 2):
+        geometry = pools.Geometry((3, 3), (stride, stride), (1, 1), (1, 1), (28, 28))
+        ours = functools.partial(pool.max_pool, window=3, strides=stride, padding=((1, 1), (1, 1)))
+        stock = lambda x, g=geometry: pools._stock(x, static=g)[0]
+        yield f'max pool 3x3, stride {stride}, 28x28x32', ours, stock, (x,)
+    w, b = ones((3, 3, 32, 32)), ones(32)
+    alone = lambda x, w, b: convolution(x, w, (1, 1), 'SAME')
+    more = lambda x, w, b: jax.nn.relu(alone(x, w, b) + b)
+    yield 'convolution alone; with bias and relu', alone, more, (x, w, b)
     if dtype != jnp.float32:
         return
-    time_, hidden = 64, 256
-    x = jnp.ones((BATCH, time_, 4 * hidden)) * 0.1
-    w, h = jnp.ones((hidden, 4 * hidden)) * 0.01, jnp.zeros((BATCH, hidden))
+    hidden = 256
+    x, w = ones((BATCH, 64, 4 * hidden)) * 0.1, ones((hidden, 4 * hidden)) * 0.01
+    zeros = jnp.zeros((BATCH, hidden))
+    kernel = lambda x, w: recurrent.lstm(x, w, zeros, zeros)[0]
+    scan = lambda x, w: recurrent._lstm_scan(x, w, zeros[0], zeros, zeros)[0][:, 1:]
+    yield 'LSTM, 64 steps of 256', kernel, scan, (x, w)
 
-    def scan(x, w, h, c):
-        hs, cs, _ = recurrent._lstm_scan(x, w, h[0], h, c)
-        return hs[:, 1:], cs[:, -1]
 
-    def gradient(function):
-        loss = lambda x, w: sum(jnp.sum(y) for y in function(x, w, h, h))
-        run = jax.jit(jax.grad(loss, (0, 1)))
-        jax.block_until_ready(run(x, w))
+def gradient_timer(function, operands):
+    """-> a function that gives the seconds of one forward and backward pass."""
 
-        def once() -> float:
-            began = time.perf_counter()
-            jax.block_until_ready(run(x, w))
-            return time.perf_counter() - began
+    @jax.jit
+    def run(*operands):
+        y, pull = jax.vjp(function, *operands)
+        return y, pull(y)
 
-        return once
+    jax.block_until_ready(run(*operands))
 
-    yield 'LSTM 64 steps of 256, both ways', *medians(gradient(recurrent.lstm), gradient(scan))
+    def once() -> float:
+        began = time.perf_counter()
+        jax.block_until_ready(run(*operands))
+        return time.perf_counter() - began
+
+    return once
 
 
 def main(_):
@@ -128,8 +155,10 @@ def main(_):
             f'{label:<44} {rate:8.0f} {flops / xla / 1e9:8.0f}  {xla / ours:5.1f}x  {rate / limit:8.0%}',
             flush=True,
         )
-    for label, ours, xla in sequences(dtype):
-        print(f'{label:<44} {1e3 * ours:6.1f}ms {1e3 * xla:6.1f}ms  {xla / ours:5.1f}x')
+    print(f'\n{"forward and backward":<44} {"kernel":>8} {"XLA":>8}')
+    for label, *functions, operands in both_ways(dtype):
+        ours, xla = medians(*(gradient_timer(f, operands) for f in functions))
+        print(f'{label:<44} {1e3 * ours:6.2f}ms {1e3 * xla:6.2f}ms  {xla / ours:5.2f}x', flush=True)
 
 
 if __name__ == '__main__':

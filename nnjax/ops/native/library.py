@@ -14,8 +14,9 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -33,15 +34,7 @@ TARGETS = (
 SIZES = ('ConvolutionScratch', 'MatmulScratch', 'RecurrentScratch')
 PACKAGES = ('onednn-cpu-gomp', 'onednn-devel-cpu-gomp')
 PIECE = 4_000_000  # FLOPs, 20 microseconds: waking a thread takes as long as a good part of it
-FLAGS = (
-    '-O3',
-    '-fno-math-errno',
-    '-fno-trapping-math',
-    '-std=c++17',
-    '-fopenmp',
-    '-shared',
-    '-fPIC',
-)
+FLAGS = ('-O3', '-fno-math-errno', '-fno-trapping-math', '-std=c++17', '-fopenmp', '-fPIC')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,21 +108,37 @@ def _build(path: Path, runtime: Path, header: Path) -> str:
     )
     if compiler is None:
         return 'they need a C++ compiler: install g++ (on Debian: apt install g++)'
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}')
     print('nnjax: building the CPU kernels (once) ...', file=sys.stderr)
-    command = [compiler, *FLAGS, *map(str, sorted(HERE.glob('*.cc')))]
-    command += [f'-I{header.parent}', f'-isystem{jax.ffi.include_dir()}', '-o', str(temporary)]
-    command += [f'-L{runtime.parent}', f'-l:{runtime.name}', f'-Wl,-rpath,{runtime.parent}']
+    include = [f'-I{header.parent}', f'-isystem{jax.ffi.include_dir()}']
+    link = [f'-L{runtime.parent}', f'-l:{runtime.name}', f'-Wl,-rpath,{runtime.parent}', '-shared']
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if 'error' in line] or ['']
-            return f'{compiler} could not build them: {lines[0]}'
-        os.replace(temporary, path)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix='.building') as folder:
+            objects = {source: f'{folder}/{source.stem}.o' for source in sorted(HERE.glob('*.cc'))}
+            why = _run(
+                [compiler, *FLAGS, *include, '-c', str(source), '-o', made]
+                for source, made in objects.items()
+            ) or _run([[compiler, *FLAGS, *objects.values(), *link, '-o', f'{folder}/all.so']])
+            if not why:
+                os.replace(f'{folder}/all.so', path)
+            return why
     except OSError as error:
         return f'they could not be built: {error}'
-    return ''
+
+
+def _run(commands: Iterable[list[str]]) -> str:
+    """Runs compilers side by side; '' or the first error."""
+    running = [
+        subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+        for command in commands
+    ]
+    why = ''
+    for process in running:
+        text = process.communicate()[1]
+        if process.returncode and not why:
+            lines = [line for line in text.splitlines() if 'error' in line] or ['']
+            why = f'{process.args[0]} could not build them: {lines[0]}'
+    return why
 
 
 def call(target: str, size: str, numbers: Sequence[int], results: list, *arrays, **attributes):

@@ -104,7 +104,7 @@ def _accepts_text(annotation) -> bool:
     """Whether flag text is taken as it stands: strings, choices, durations."""
     for option in _options(annotation):
         bare = typing.get_args(option)[0] if typing.get_origin(option) is Annotated else option
-        if bare is str or typing.get_origin(bare) is Literal:
+        if bare is str or _choices(bare):
             return True
     return False
 

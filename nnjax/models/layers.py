@@ -6,6 +6,7 @@ Parameters have linen's names, shapes and initial values, so a linen checkpoint 
 import contextlib
 import contextvars
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Literal, get_args
@@ -21,6 +22,11 @@ from nnjax.ops.product import product
 
 max_pool = pool.max_pool
 avg_pool = pool.avg_pool
+adaptive_avg_pool = pool.adaptive_avg_pool
+local_response_norm = normalize.local_response_norm
+
+Norm = Literal['batch', 'layer', 'group', 'none']
+he_normal = nn.initializers.he_normal()  # keeps the variance through relu (He et al., 2015)
 
 Activation = Literal[
     'celu', 'elu', 'gelu', 'gelu_exact', 'hard_sigmoid', 'hard_silu', 'hard_tanh', 'identity',
@@ -155,6 +161,50 @@ class BatchNorm(nn.Module):
             for average, now in zip((mean, variance), found):
                 average.value = self.momentum * average.value + (1 - self.momentum) * now
         return y
+
+
+class LayerNorm(nn.Module):
+    """Normalises each position over its channels; fields are those of `BatchNorm`."""
+
+    relu: bool = False
+    epsilon: float = 1e-5
+    scale_init: Callable[..., jax.Array] = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """x [..., C] -> the same shape and dtype."""
+        scale = self.param('scale', self.scale_init, x.shape[-1:], jnp.float32)
+        bias = self.param('bias', nn.initializers.zeros, x.shape[-1:], jnp.float32)
+        return self._normalized(x, scale, bias)
+
+    def _normalized(self, x, scale, bias):
+        return normalize.layer_norm(x, scale, bias, self.epsilon, self.relu)
+
+
+class GroupNorm(LayerNorm):
+    """Normalises each example over space and 32 groups of channels.
+
+    The number of groups is the largest divisor of the channels that 32 has too.
+    """
+
+    def _normalized(self, x, scale, bias):
+        groups = math.gcd(32, x.shape[-1])
+        return normalize.group_norm(x, scale, bias, groups, self.epsilon, self.relu)
+
+
+def norm(kind: Norm, **fields: Any) -> Callable[..., jax.Array]:
+    """The normalisation of this name as a layer (x, train) -> x; `fields` are its own.
+
+    'none' only takes the positive part, where relu=True.
+    """
+    if kind == 'none':
+        return lambda x, train=False: jax.nn.relu(x) if fields.get('relu') else x
+    return {'batch': BatchNorm, 'layer': LayerNorm, 'group': GroupNorm}[kind](**fields)
+
+
+def scaled(width: int, factor: float) -> int:
+    """A layer's width times a factor, rounded, one at least."""
+    return max(1, round(factor * width))
 
 
 class Dropout(nn.Module):

@@ -1,7 +1,8 @@
-"""Batch normalisation in training, channels last, with a gradient that reads its inputs once.
+"""Normalisation, channels last: by a batch, by an example, by neighbouring channels.
 
-A layer of it costs no arithmetic to speak of, only passes over memory. JAX's derivative of the plain
-formula makes about twelve; here the statistics are one, the result one, and the gradient two.
+A layer of batch normalisation costs no arithmetic to speak of, only passes over memory. JAX's
+derivative of the plain formula makes about twelve; here the statistics are one, the result one, and
+the gradient two.
 """
 
 import functools
@@ -75,3 +76,41 @@ def _backward(epsilon, relu, axis, saved, cotangents):
 
 
 batch_norm.defvjp(_forward, _backward)
+
+
+def layer_norm(x, scale, bias, epsilon: float = 1e-5, relu: bool = False):
+    """x [..., C], each position normalised over its channels (Ba et al., 2016); scale, bias [C]."""
+    return _by_own_statistics(x, (x.ndim - 1,), scale, bias, epsilon, relu)
+
+
+def group_norm(x, scale, bias, groups: int, epsilon: float = 1e-5, relu: bool = False):
+    """x [N, ..., C], each example normalised over its space and each of `groups` groups of
+    neighbouring channels (Wu and He, 2018); scale, bias [C]."""
+    split, scale, bias = (v.reshape(*v.shape[:-1], groups, -1) for v in (x, scale, bias))
+    axes = (*range(1, x.ndim - 1), x.ndim)
+    return _by_own_statistics(split, axes, scale, bias, epsilon, relu).reshape(x.shape)
+
+
+def _by_own_statistics(x, axes, scale, bias, epsilon, relu):
+    """x normalised over `axes`; scale and bias have the shape of its last axes."""
+    fit = lambda v: v.reshape((1,) * (x.ndim - v.ndim) + v.shape)
+    wide = x.astype(jnp.float32)
+    offset = wide - jnp.mean(wide, axes, keepdims=True)
+    variance = jnp.mean(jnp.square(offset), axes, keepdims=True)
+    y = offset * lax.rsqrt(variance + epsilon) * fit(scale) + fit(bias)
+    return (jnp.maximum(y, 0) if relu else y).astype(x.dtype)
+
+
+def local_response_norm(
+    x: jax.Array, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> jax.Array:
+    """x [..., C] / (k + alpha * mean of x^2 over `size` neighbouring channels)^beta.
+
+    Channels beyond the first and the last count as 0 (Krizhevsky et al., 2012, with alpha divided
+    by the size, as Caffe and PyTorch do).
+    """
+    wide = x.astype(jnp.float32)
+    edges = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
+    squares = jnp.pad(jnp.square(wide), edges)
+    total = sum(squares[..., i : i + x.shape[-1]] for i in range(size))
+    return (wide * (k + alpha / size * total) ** -beta).astype(x.dtype)

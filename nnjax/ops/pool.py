@@ -72,6 +72,22 @@ def avg_pool(
     return total / math.prod(window)
 
 
+def adaptive_avg_pool(x: jax.Array, size: int) -> jax.Array:
+    """x [N, *space, C] -> [N, *(size,) * len(space), C], means of windows that cover the space.
+
+    Along an axis of n entries window i holds those from floor(i n / size) to
+    ceil((i + 1) n / size), as in PyTorch: windows may overlap, and repeat where n < size.
+    """
+    for axis, n in enumerate(x.shape[1:-1], 1):
+        if n == size:
+            continue
+        cell, entry = np.arange(size)[:, None], np.arange(n)[None]
+        inside = (entry >= cell * n // size) & (entry < -(-(cell + 1) * n // size))
+        mean = jnp.asarray(inside / inside.sum(1, keepdims=True), x.dtype)
+        x = jnp.moveaxis(jnp.tensordot(mean, x, (1, axis), precision='highest'), 0, axis)
+    return x
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _first_max(windows: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     """Maximum over `axes`, differentiated as the first element that equals it.

@@ -1,6 +1,7 @@
 """Classification of anything: images, text, speech."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +21,16 @@ def classification(
     class_weights: tuple[NonNegative, ...] | None = None,
     focal_gamma: NonNegative = 2.0,
     huber_delta: Positive = 1.0,
+    auxiliary_weight: NonNegative = 0.3,
     top_k: Count = 5,
     input: str = 'image',
     label: str = 'label',
 ) -> Task:
     """One class for each example; the model gives outputs [B, C].
+
+    In training a model may give {'logits': [B, C], 'auxiliary': ([B, C], ...)}: the loss is that of
+    the logits plus `auxiliary_weight` times that of each auxiliary output, as GoogLeNet is trained;
+    the metrics are those of the logits.
 
     Labels are whole numbers [B] or distributions [B, C] (mixed examples), of which the metrics take
     the likeliest class. Smoothing moves that share of the target to the uniform distribution
@@ -43,12 +49,20 @@ def classification(
       class_weights: weight of each class in the loss, or None for equal weights
       focal_gamma: exponent of the focal loss
       huber_delta: error from which the Huber loss is linear
+      auxiliary_weight: weight of the loss of each auxiliary output, where the model has any
       top_k: also report how often the label is among the k largest outputs
       input: the batch's field that the model reads
       label: the batch's field that holds the class
     """
 
-    def loss_values(outputs: jax.Array, batch: Batch) -> Weighted:
+    def loss_values(outputs: Any, batch: Batch) -> Weighted:
+        logits, auxiliary = _parts(outputs)
+        values, weights = one_loss(logits, batch)
+        for output in auxiliary:
+            values += auxiliary_weight * one_loss(output, batch)[0]
+        return values, weights
+
+    def one_loss(outputs: jax.Array, batch: Batch) -> Weighted:
         target = _distribution(batch[label], outputs, label)
         smooth = target * (1 - smoothing) + smoothing / outputs.shape[-1]
         extra = {'focal': (focal_gamma,), 'huber': (huber_delta,)}.get(loss, ())
@@ -57,7 +71,8 @@ def classification(
         values = jnp.where(jnp.any(target > 0, -1), values, jnp.nan)
         return values, _weights(class_weights, target)
 
-    def batch_metrics(outputs: jax.Array, batch: Batch) -> dict[str, Weighted]:
+    def batch_metrics(outputs: Any, batch: Batch) -> dict[str, Weighted]:
+        outputs, _ = _parts(outputs)
         found = hits(outputs, _whole(batch[label], outputs))
         return {name: (values, jnp.ones_like(values)) for name, values in found.items()}
 
@@ -98,6 +113,13 @@ def classification(
         }
 
     return Task(lambda batch: (batch[input],), loss_values, batch_metrics, predict, score)
+
+
+def _parts(outputs: Any) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    """A model's outputs -> (logits [B, C], auxiliary outputs)."""
+    if isinstance(outputs, Mapping):
+        return outputs['logits'], tuple(outputs['auxiliary'])
+    return outputs, ()
 
 
 def _distribution(labels: jax.Array, outputs: jax.Array, field: str) -> jax.Array:

@@ -1,6 +1,6 @@
-"""Training speed of nnjax, PyTorch and jitted stock flax on the same work, in one run.
+"""Speed of nnjax, PyTorch and jitted stock flax on the same work, in one run.
 
-  python experiments/benchmarks/cpu_training.py [--rounds=7] [--json=FILE] [--recipes=mlp64,cnn32]
+  python experiments/benchmarks/cpu_training.py [--rounds=7] [--json=FILE] [--recipes=mlp-64,vgg11-32-s32,cnn-64-inference]
 
 Each contender is a process of its own with its own default threads, so none disturbs another's. They
 take turns of about half a second, for several rounds; a figure is the median over rounds, a ratio
@@ -18,14 +18,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 from absl import app, flags
-from contenders import CONTENDERS
+from contenders import CONTENDERS, read
 
 ROUNDS = flags.DEFINE_integer('rounds', 7, 'turns of every contender')
 JSON = flags.DEFINE_string('json', None, 'also write the figures here')
 RECIPES = flags.DEFINE_list(
     'recipes',
-    ['mlp64', 'cnn32', 'cnn64', 'cnn256', 'vgg64', 'vgg64bf16', 'lstm64', 'transformer64'],
-    'model, batch and, where not float32, precision',
+    ['mlp-64', 'cnn-32', 'cnn-64', 'cnn-256', 'vgg-64', 'vgg-64-bf16', 'lstm-64', 'transformer-64'],
+    'network, batch, and where they apply s32 (32x32 in colour), bf16, inference',
 )
 
 SECONDS = 0.5  # of a turn, about
@@ -65,7 +65,7 @@ def measure(recipe: str, rounds: int) -> dict:
     workers = [
         Worker(name, recipe)
         for name in CONTENDERS
-        if recipe.startswith(('cnn', 'vgg')) or 'channels' not in name
+        if (read(recipe).images and recipe[:3] != 'mlp') or 'channels' not in name
     ]
     for _ in range(rounds):
         for worker in workers:
@@ -92,7 +92,7 @@ def measure(recipe: str, rounds: int) -> dict:
 
 def main(_):
     print(
-        f'{"recipe":<14}{"nnjax":>9} {"stock":>9} {"flax":>9} {"torch":>9}   nnjax over: '
+        f'{"recipe":<26}{"nnjax":>9} {"stock":>9} {"flax":>9} {"torch":>9}   nnjax over: '
         'stock   flax  torch   (steps a second; stock is nnjax with NNJAX_NATIVE=0)'
     )
     results = []
@@ -101,7 +101,7 @@ def main(_):
         results.append(found)
         speed = found['steps_per_second']
         print(
-            f'{recipe:<14}{speed["nnjax"]:9.1f} {speed["stock"]:9.1f} {speed["flax"]:9.1f} '
+            f'{recipe:<26}{speed["nnjax"]:9.1f} {speed["stock"]:9.1f} {speed["flax"]:9.1f} '
             f'{speed[found["best_torch"]]:9.1f}   {found["nnjax_over_stock"]:17.2f} '
             f'{found["nnjax_over_flax"]:6.2f} {found["nnjax_over_torch"]:6.2f}   '
             f'({found["best_torch"]})',

@@ -1,34 +1,62 @@
-"""Networks of `cpu_training.py` that nnjax and flax write alike, apart from whose layers they use."""
+"""Networks of `cpu_training.py`, on nnjax's layers or, where `stock`, on linen's own."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from nnjax import models
 from nnjax.models import layers as ours
 from nnjax.ops import recurrent
 
 WIDTH, HEADS, VOCABULARY = 256, 4, 1000
 
 
-class VGG(nn.Module):
-    """Two convolutions with batch norm before each pool, 32-64-128; images [N, H, W, C] -> [N, 10]."""
+class BatchNorm(nn.Module):
+    """linen's batch norm and relu, with the fields of nnjax's."""
 
-    stock: bool = False
+    relu: bool = False
+    epsilon: float = 1e-5
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        norm = nn.BatchNorm(
+            not train,
+            momentum=0.9,
+            epsilon=self.epsilon,
+            dtype=x.dtype,
+            scale_init=self.scale_init,
+        )
+        return nn.relu(norm(x)) if self.relu else norm(x)
+
+
+class CNN(nn.Module):
+    """Convolutions without padding, 32-64-128, as flax's examples write them."""
+
     dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(self, x, train: bool = False):
-        layers = nn if self.stock else ours
+        for channels in (32, 64, 128):
+            x = nn.relu(nn.Conv(channels, (3, 3), padding='VALID', dtype=self.dtype)(x))
+            x = nn.max_pool(x, (2, 2), (2, 2))
+        x = nn.relu(nn.Dense(128, dtype=self.dtype)(x.reshape(len(x), -1)))
+        return nn.Dense(10, dtype=self.dtype)(x).astype(jnp.float32)
+
+
+class VGG(nn.Module):
+    """Two convolutions with batch norm before each pool, 32-64-128; images [N, H, W, C] -> [N, 10]."""
+
+    dtype: jnp.dtype | None = None
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
         for channels in (32, 64, 128):
             for _ in range(2):
-                x = layers.Conv(channels, (3, 3), use_bias=False, dtype=self.dtype)(x)
-                if self.stock:
-                    norm = nn.BatchNorm(not train, momentum=0.9, dtype=self.dtype)
-                    x = nn.relu(norm(x))
-                else:
-                    x = ours.BatchNorm(relu=True)(x, train)
-            x = layers.max_pool(x, (2, 2), (2, 2))
-        x = layers.Dense(10, dtype=self.dtype)(x.reshape(x.shape[0], -1))
+                x = ours.Conv(channels, (3, 3), use_bias=False, dtype=self.dtype)(x)
+                x = ours.BatchNorm(relu=True)(x, train)
+            x = ours.max_pool(x, 2)
+        x = ours.Dense(10, dtype=self.dtype)(x.reshape(x.shape[0], -1))
         return x.astype(jnp.float32)
 
 
@@ -36,6 +64,7 @@ class LSTM(nn.Module):
     """Token numbers [N, T] -> [N, 10] from the last output of an LSTM."""
 
     stock: bool = False
+    dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(self, tokens, train: bool = False):
@@ -51,21 +80,46 @@ class LSTM(nn.Module):
 class Transformer(nn.Module):
     """Token numbers [N, T] -> [N, 10]: four pre-norm encoder blocks, the mean over positions."""
 
-    stock: bool = False
+    dtype: jnp.dtype | None = None
 
     @nn.compact
     def __call__(self, tokens, train: bool = False):
-        Dense = nn.Dense if self.stock else ours.Dense
         x = nn.Embed(VOCABULARY, WIDTH)(tokens)
         heads = (*tokens.shape, HEADS, WIDTH // HEADS)
         for _ in range(4):
             y = nn.LayerNorm()(x)
-            query, key, value = (Dense(WIDTH)(y).reshape(heads) for _ in range(3))
+            query, key, value = (ours.Dense(WIDTH)(y).reshape(heads) for _ in range(3))
             y = jax.nn.dot_product_attention(query, key, value).reshape(x.shape)
-            x = x + Dense(WIDTH)(y)
-            y = nn.gelu(Dense(4 * WIDTH)(nn.LayerNorm()(x)))
-            x = x + Dense(WIDTH)(y)
-        return Dense(10)(jnp.mean(nn.LayerNorm()(x), 1))
+            x = x + ours.Dense(WIDTH)(y)
+            y = nn.gelu(ours.Dense(4 * WIDTH)(nn.LayerNorm()(x)))
+            x = x + ours.Dense(WIDTH)(y)
+        return ours.Dense(10)(jnp.mean(nn.LayerNorm()(x), 1))
 
 
-NETS = {'vgg': VGG, 'lstm': LSTM, 'transformer': Transformer}
+# name -> (module, its fields)
+NETS = {
+    'mlp': (models.MLP, {}),
+    'cnn': (models.CNN, {}),
+    'vgg': (VGG, {}),
+    'vgg11': (models.VGG, dict(depth=11, width=0.25, norm='batch', head='average')),
+    'deepcnn': (models.DeepCNN, {}),
+    'resnet20': (models.CifarResNet, {}),
+    'googlenet': (models.GoogLeNet, dict(width=0.25, stem='small', auxiliary=False)),
+    'lstm': (LSTM, {}),
+    'transformer': (Transformer, {}),
+}
+
+
+def on_linen() -> dict:
+    """The networks with linen's layers in place of nnjax's, for the rest of this process."""
+
+    def max_pool(x, window, strides=None, padding='VALID'):
+        strides = window if strides is None else strides
+        return nn.max_pool(x, (window, window), (strides, strides), padding)
+
+    ours.Conv, ours.Dense, ours.BatchNorm = nn.Conv, nn.Dense, BatchNorm
+    ours.max_pool, ours.Dropout = (
+        max_pool,
+        lambda rate: lambda x, train: nn.Dropout(rate)(x, not train),
+    )
+    return NETS | {'cnn': (CNN, {}), 'lstm': (LSTM, {'stock': True})}

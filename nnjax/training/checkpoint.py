@@ -103,15 +103,15 @@ def read(folder: Path, *prefixes: str) -> dict[str, np.ndarray]:
     if not steps(folder):
         raise UserError(f'no checkpoint in {folder}')
     path = folder.absolute() / str(steps(folder)[-1]) / 'default'
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-        stored = reader.metadata(path).item_metadata.tree
-        wanted = {
-            name: jax.ShapeDtypeStruct(stored[name].shape, stored[name].dtype)
-            for name in stored
-            if name.startswith(prefixes)
-        }
-        if not wanted:
-            return {}
-        kinds = dict.fromkeys(wanted, ocp.RestoreArgs(restore_type=np.ndarray))
-        arguments = ocp.args.PyTreeRestore(wanted, restore_args=kinds, partial_restore=True)
-        return reader.restore(path, args=arguments)
+    handler = ocp.PyTreeCheckpointHandler()
+    stored = handler.metadata(path)
+    wanted = {
+        name: jax.ShapeDtypeStruct(stored[name].shape, stored[name].dtype)
+        for name in stored
+        if name.startswith(prefixes)
+    }
+    if not wanted:
+        return {}
+    kinds = dict.fromkeys(wanted, ocp.RestoreArgs(restore_type=np.ndarray))
+    arguments = ocp.args.PyTreeRestore(wanted, restore_args=kinds, partial_restore=True)
+    return handler.restore(path, args=arguments)

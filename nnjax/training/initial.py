@@ -39,7 +39,7 @@ def given(made: Setup) -> tuple[dict[str, np.ndarray], str]:
     there, here = read(source), _variables(made.state)
     if not any(name.startswith('params/') for name in there):
         raise UserError(
-            f'init_from={source!r} has {_list(map(repr, there))}; '
+            f'init_from={source!r} has {_list(map(repr, there)) or "no array"}; '
             "expected names such as 'params/Conv_0/kernel'"
         )
     left = _named(fresh, {*there, *here}) if fresh else set()
@@ -56,7 +56,7 @@ def given(made: Setup) -> tuple[dict[str, np.ndarray], str]:
         )
     taken = {n: there[n].astype(here[n].dtype) for n in sorted(here) if n not in left}
     if not taken:
-        raise UserError(f'init_fresh={fresh!r} leaves nothing of init_from={source!r}')
+        raise UserError(f'init_from={source!r} gives nothing: every array starts afresh')
     return taken, _summary(there, here, left)
 
 
@@ -119,7 +119,7 @@ def _head(made: Setup, there: Mapping) -> set[str]:
             a == b or b != c for a, b, c in zip(*shapes)
         )
 
-    return set(filter(fits, differ))
+    return set(filter(fits, differ & grown.keys()))
 
 
 def _misfit(there: np.ndarray | None, here: jax.ShapeDtypeStruct | None) -> str:

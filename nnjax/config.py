@@ -29,6 +29,9 @@ def run(
     augment: Operations = '',
     accumulate: Count = 1,
     ema: BelowOne | None = None,
+    init_from: str | None = None,
+    init_fresh: str | None = None,
+    freeze: str | None = None,
     precision: schema.Precision = 'float32',
     parallel: schema.Parallel = 'auto',
     devices: Count | None = None,
@@ -51,6 +54,12 @@ def run(
       augment: operations on the device, in the training step (nnjax.data.augment)
       accumulate: microbatches in a step; the update equals the large batch's
       ema: decay of an exponential moving average of the parameters, which is then evaluated
+      init_from: start from the best parameters of this run folder, or from a .safetensors file
+        with arrays named 'params/Conv_0/kernel'; a head for other classes starts afresh
+      init_fresh: regular expression of paths, such as 'Dense_1', that init_from need not fit: fresh
+        here, left out there
+      freeze: regular expression of paths, such as 'Conv_0/kernel', of parameters that do not train;
+        batch statistics follow the data all the same
       precision: of activations and gradients in the model; parameters stay float32
       parallel: one device (jit), data parallel (pmap), sharded parameters (fsdp); auto picks
       devices: how many of the machine's devices to use; None is all

@@ -88,6 +88,14 @@ def test_resume_is_bitwise(name, tmp_path):
     assert timeless(whole.records) == timeless(resumed.records)
 
 
+def test_fine_tuning_starts_from_a_run_and_keeps_what_is_frozen(name, tmp_path):
+    source = nnjax.train(load(name), tmp_path / 'a').params
+    first = min(source)
+    tuned = nnjax.train(load(name, init_from=str(tmp_path / 'a'), freeze=f'^{first}/')).state.params
+    assert same(tuned.pop(first), source.pop(first))
+    assert difference(tuned, source) > 0
+
+
 def test_the_second_run_compiles_nothing(name):
     nnjax.train(load(name))
     before = compilations.count

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from nnjax.analysis import flops
 from nnjax.build import traced_paths
+from nnjax.training import paths
 
 _MARK = 'module'  # a named scope `module[3]` marks the equations of the table's row 3
 
@@ -46,6 +47,7 @@ class Card:
 
     Attributes:
       parameters: entries of the state's parameters.
+      frozen: how many of them do not train.
       step_flops: arithmetic of one training step: forward, backward, update, all devices.
       steps: training steps in the run.
       steps_per_epoch: or None where a run has no epochs.
@@ -67,6 +69,7 @@ class Card:
     step_seconds: float | None
     notes: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
+    frozen: int = 0
 
     @property
     def epoch_flops(self) -> int | None:
@@ -119,10 +122,10 @@ def model_table(model: nn.Module, *inputs: Any, **settings: Any) -> list[Row]:
     tally = flops.tally(forward, variables, *one)
 
     work, size = dict.fromkeys(modules, 0), dict.fromkeys(modules, 0)
-    paths = list(modules)
+    names = list(modules)
     for scope, number in tally.scopes.items():
         marks = re.findall(rf'{_MARK}\[(\d+)\]', scope)
-        work[paths[int(marks[-1])] if marks else ()] += number
+        work[names[int(marks[-1])] if marks else ()] += number
     for path, leaf in flatten_dict(nn.meta.unbox(variables.get('params', {}))).items():
         owner = next(path[:n] for n in reversed(range(len(path))) if path[:n] in modules)
         size[owner] += math.prod(leaf.shape)
@@ -138,6 +141,7 @@ def card(
     steps: int,
     steps_per_epoch: int | None = None,
     resident_bytes: int = 0,
+    frozen: int = 0,
     measure: bool = True,
     budget: float = 0.3,
 ) -> Card:
@@ -160,7 +164,8 @@ def card(
     compile_seconds = time.perf_counter() - began
     memory = compiled.memory_analysis()
     return Card(
-        parameters=sum(math.prod(x.shape) for x in jax.tree.leaves(state.params)),
+        parameters=paths.size(state.params),
+        frozen=frozen,
         step_flops=tally.flops,
         steps=steps,
         steps_per_epoch=steps_per_epoch,
@@ -178,11 +183,12 @@ def of_config(config: ConfigDict, measure: bool = True) -> tuple[Card, list[Row]
 
     Of the data only what `setup` needs is touched: an example's shape, the training split's size.
     """
-    from nnjax.training import step
+    from nnjax.training import freeze, step
     from nnjax.training.setup import example_bytes, setup
 
     made = setup(config)
     batch, values = made.batch_shapes(made.config.batch), made.hyperparameters
+    params = made.state.params
     inputs = jax.eval_shape(made.program.task(values['task']).inputs, batch)
     costs = card(
         functools.partial(step.train_step, made.program),
@@ -194,6 +200,7 @@ def of_config(config: ConfigDict, measure: bool = True) -> tuple[Card, list[Row]
         resident_bytes=example_bytes(made.example) * len(made.dataset.train)
         if made.resident
         else 0,
+        frozen=paths.size(params) - paths.size(freeze.trained(made.program.freeze, params)),
         measure=measure,
     )
     return costs, model_table(made.program.model, *inputs, train=False)
@@ -251,7 +258,8 @@ def duration(seconds: float) -> str:
 
 def _lines(card: Card):
     """(name, value) of everything on a card."""
-    yield 'parameters', f'{card.parameters:,}'
+    trained = f' ({card.parameters - card.frozen:,} train)' if card.frozen else ''
+    yield 'parameters', f'{card.parameters:,}{trained}'
     yield 'FLOPs a step', f'{human(card.step_flops)} (forward, backward and update)'
     if card.epoch_flops is not None:
         yield 'FLOPs an epoch', f'{human(card.epoch_flops)} ({card.steps_per_epoch:,} steps)'

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from nnjax.errors import UserError
+from nnjax.training.paths import flatten
 
 
-def flatten(tree: Any) -> dict[str, Any]:
-    """A tree -> {'state/params/Dense_0/kernel': leaf}."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator='/'): leaf for path, leaf in leaves}
+def steps(folder: Path) -> list[int]:
+    """The steps of a folder's whole checkpoints."""
+    return sorted(int(path.name) for path in folder.glob('*') if path.name.isdigit())
 
 
 class Checkpoints:
@@ -87,3 +88,30 @@ class Checkpoints:
     def close(self) -> None:
         self.wait()
         self._manager.close()
+
+
+def read(folder: Path, *prefixes: str) -> dict[str, np.ndarray]:
+    """The latest checkpoint's arrays whose names begin so, by name; it needs no template.
+
+    Nothing else is read, and nothing is written.
+
+    Raises:
+      UserError: no checkpoint.
+    """
+    import orbax.checkpoint as ocp
+
+    if not steps(folder):
+        raise UserError(f'no checkpoint in {folder}')
+    path = folder.absolute() / str(steps(folder)[-1]) / 'default'
+    handler = ocp.PyTreeCheckpointHandler()
+    stored = handler.metadata(path)
+    wanted = {
+        name: jax.ShapeDtypeStruct(stored[name].shape, stored[name].dtype)
+        for name in stored
+        if name.startswith(prefixes)
+    }
+    if not wanted:
+        return {}
+    kinds = dict.fromkeys(wanted, ocp.RestoreArgs(restore_type=np.ndarray))
+    arguments = ocp.args.PyTreeRestore(wanted, restore_args=kinds, partial_restore=True)
+    return handler.restore(path, args=arguments)

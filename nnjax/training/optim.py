@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 import optax.contrib
 
@@ -20,8 +19,9 @@ from nnjax import duration
 from nnjax.errors import UserError, nearest, unknown
 from nnjax.fields import BelowOne, Duration, Fraction, NonNegative, Positive
 from nnjax.training import groups as grouping
-from nnjax.training import schedule
-from nnjax.training.groups import Group, Tree, group  # noqa: F401 - configs name optim.group
+from nnjax.training import paths, schedule
+from nnjax.training.groups import Group, group  # noqa: F401 - configs name optim.group
+from nnjax.training.paths import Tree
 from nnjax.training.schedule import Scalar
 
 BIASES_AND_NORMS = r'(^|/)(bias|scale)$'
@@ -80,10 +80,10 @@ def make(
 ) -> Optimizer:
     """An optimizer of optax or optax.contrib with schedule, weight decay, clipping and groups.
 
-    Gradients are clipped first, by their norm over all parameters that are not frozen. Weight decay
-    is the optimizer's own where that takes a mask (decoupled in adamw, lamb, lion, muon; muon's is
-    for matrices only, adafactor's is not multiplied by lr). Everywhere else it is the gradient of
-    an L2 penalty, weight_decay * parameter, as in PyTorch's SGD and Adam.
+    Gradients are clipped first, by their norm over all parameters. Weight decay is the optimizer's
+    own where that takes a mask (decoupled in adamw, lamb, lion, muon; muon's is for matrices only,
+    adafactor's is not multiplied by lr). Everywhere else it is the gradient of an L2 penalty,
+    weight_decay * parameter, as in PyTorch's SGD and Adam.
 
     Args:
       name: optax.NAME or optax.contrib.NAME (sgd, adam, adamw, rmsprop, adagrad, lamb, lion, muon)
@@ -112,8 +112,8 @@ def make(
     alias = _alias(name)
     fields = dict(momentum=momentum, nesterov=nesterov, b1=b1, b2=b2, eps=eps)
     arguments = _arguments(name, alias, fields, options)
-    frozen = {grouping.label(n) for n, own in _checked(groups).items() if own.freeze}
-    excluded = grouping.regex('decay_exclude', decay_exclude) if decay_exclude else None
+    _check_groups(groups)
+    excluded = paths.regex('decay_exclude', decay_exclude) if decay_exclude else None
     warmup = _steps(warmup)
 
     def factor(step: Scalar, total: Scalar) -> jax.Array:
@@ -122,7 +122,7 @@ def make(
         )
 
     def decayed(tree: Tree) -> Tree:
-        return grouping.map_paths(lambda p: not (excluded and excluded.search(p)), tree)
+        return paths.map_paths(lambda p: not (excluded and excluded.search(p)), tree)
 
     def transformation(labels: Tree, multiplier: Scalar) -> optax.GradientTransformation:
         def settings(own_lr=None, own_decay=None):
@@ -132,10 +132,7 @@ def make(
 
         if not groups:
             return settings()
-        members = {
-            grouping.label(n): optax.set_to_zero() if g.freeze else settings(g.lr, g.weight_decay)
-            for n, g in groups.items()
-        }
+        members = {grouping.label(n): settings(g.lr, g.weight_decay) for n, g in groups.items()}
         return optax.partition({grouping.REST: settings(), **members}, labels)
 
     def init(params: Tree) -> Tree:
@@ -147,7 +144,7 @@ def make(
         multiplier = factor(step, total)
         with _optax_dtypes():
             if clip is not None:
-                grads = _clip(grads, clip, jax.tree.map(lambda label: label in frozen, labels))
+                grads = optax.clip_by_global_norm(clip).update(grads, optax.EmptyState())[0]
             return transformation(labels, multiplier).update(grads, opt_state, params)
 
     try:
@@ -172,12 +169,6 @@ def _own_decay(alias: Callable) -> tuple[str | None, str | None]:
         next((n for n in names if n in takes), None) for names in (_WEIGHT_DECAY, _MASK)
     )
     return (strength, mask) if strength and mask else (None, None)
-
-
-def _clip(grads: Tree, limit: Scalar, frozen: Tree) -> Tree:
-    """Gradients scaled to a global norm of at most `limit`; frozen ones are zero and do not count."""
-    grads = jax.tree.map(lambda g, still: jnp.zeros_like(g) if still else g, grads, frozen)
-    return optax.clip_by_global_norm(limit).update(grads, optax.EmptyState())[0]
 
 
 def _optax_dtypes():
@@ -226,11 +217,10 @@ def _arguments(name: str, alias: Callable, fields: Mapping, options: Mapping) ->
     return {**given, **options}
 
 
-def _checked(groups: Mapping[str, Group]) -> Mapping[str, Group]:
+def _check_groups(groups: Mapping[str, Group]) -> None:
     for name, own in groups.items():
         if not isinstance(own, Group):
             raise UserError(f'groups[{name!r}]={own!r}: expected bind(optim.group, match=...)')
-    return groups
 
 
 def _steps(warmup: Scalar | str) -> Scalar:

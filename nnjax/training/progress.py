@@ -33,6 +33,11 @@ class Progress:
         if self._bar:
             self._bar.update(self._task, completed=step)
 
+    def say(self, text: str) -> None:
+        """A line about the run."""
+        if not self._quiet:
+            print(text, file=sys.stderr)
+
     def show(self, record: dict) -> None:
         """A validation or test record."""
         numbers = '  '.join(

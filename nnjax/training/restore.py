@@ -1,6 +1,7 @@
 """A finished or running run folder -> its parts and parameters, for evaluation and prediction."""
 
 import functools
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -8,7 +9,7 @@ import numpy as np
 from nnjax import config as configs
 from nnjax.errors import UserError
 from nnjax.training import runner
-from nnjax.training.checkpoint import Checkpoints
+from nnjax.training.checkpoint import Checkpoints, read
 from nnjax.training.folder import RunFolder
 from nnjax.training.setup import Setup, setup
 from nnjax.training.state import State
@@ -47,6 +48,32 @@ def run(
     if checkpoint == 'best' and best and np.isfinite(best['value']):
         state = state.replace(params=best['params'], ema=None, model_state=best['model_state'])
     return made, state
+
+
+def arrays(workdir: Path) -> dict[str, np.ndarray]:
+    """Run folder -> what `run` evaluates as 'best': {'params/Dense_0/kernel': array, ...}.
+
+    It needs neither the run's data nor its experiment file.
+
+    Raises:
+      UserError: no checkpoint.
+    """
+    folder = RunFolder(workdir).checkpoints
+    found = read(folder, 'best/')
+    if np.isfinite(found.get('best/value', np.nan)):
+        names = {'best/params/': 'params/', 'best/model_state/': ''}
+    else:
+        names = {'carry/state/params/': 'params/', 'carry/state/model_state/': ''}
+        averages = 'carry/state/ema/'
+        found = read(folder, averages, *names)
+        if any(name.startswith(averages) for name in found):
+            names = {averages: 'params/', 'carry/state/model_state/': ''}
+    return {
+        new + name.removeprefix(old): array
+        for old, new in names.items()
+        for name, array in found.items()
+        if name.startswith(old)
+    }
 
 
 def _step(checkpoint: str) -> int | None:

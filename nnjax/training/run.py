@@ -11,8 +11,7 @@ import numpy as np
 
 from nnjax import config as configs
 from nnjax.errors import Diverged
-from nnjax.training import evaluate, feed, runner, step
-from nnjax.training.checkpoint import Checkpoints
+from nnjax.training import checkpoint, evaluate, feed, freeze, initial, paths, runner, step
 from nnjax.training.folder import RunFolder
 from nnjax.training.progress import Progress
 from nnjax.training.setup import Setup
@@ -57,11 +56,13 @@ class Run:
 
     def __init__(self, made: Setup, folder: RunFolder | None, experiment: str, quiet: bool):
         self.made, self.folder, self.stop = made, folder, False
+        resumes = folder and checkpoint.steps(folder.checkpoints)
+        given, taken = ({}, '') if resumes else initial.given(made)
         self._began = self._window_began = time.monotonic()
         self._window_step = 0
         self._data = feed.resident(made)
         self._valid = made.dataset.valid and evaluate.Evaluator(made, made.dataset.valid)
-        carry, best = runner.start(made)
+        carry, best = runner.start(made, given)
         self._empty = carry.sums
         self.carry, self.best = made.placement.place(carry), jax.device_get(best)
         self.step, self.records, self.listeners = 0, [], []
@@ -71,6 +72,7 @@ class Run:
         self._stream = None if made.resident else feed.stream(made, self.step)
         self._chunked = runner.chunked(made)
         self._progress = Progress(made.total, self.step, quiet)
+        self._announce(taken)
 
         every = lambda text: max(1, made.steps(text))
         config = made.config
@@ -84,14 +86,26 @@ class Run:
         """Creates the run folder, or goes on from its latest checkpoint."""
         if not folder.exists:
             folder.create(self.made.config, experiment, self.made.dataset.train.fingerprint)
-        self._checkpoints = Checkpoints(folder.checkpoints, self.made.config.keep)
+        self._checkpoints = checkpoint.Checkpoints(folder.checkpoints, self.made.config.keep)
         if self._checkpoints.steps():
             saved = self._checkpoints.restore(self._saved(), self.made.placement.sharding)
             self.carry, self.best = saved['carry'], jax.device_get(saved['best'])
             self.step = int(self.carry.state.step)
+        elif self.made.config.get('init_from'):
+            self._checkpoints.save(0, self._saved())
+            self._checkpoints.wait()  # from here on `init_from` is not read again
         folder.truncate(self.step)
         self.records = folder.records()
         self._window_step = max([r['step'] for r in self.records if r['split'] == 'train'] + [0])
+
+    def _announce(self, taken: str) -> None:
+        """What `init_from` gave, and how much trains where `freeze` holds something back."""
+        program, params = self.made.program, self.carry.state.params
+        if taken:
+            self._progress.say(taken)
+        if program.freeze:
+            trained = paths.size(freeze.trained(program.freeze, params))
+            self._progress.say(f'freeze: {trained:,} of {paths.size(params):,} parameters train')
 
     def _saved(self) -> dict:
         return {'carry': self.carry, 'best': self.best}
@@ -218,9 +232,8 @@ class Run:
                 extra |= evaluate.pictures(source, predictions)
                 self.folder.save_predictions(split, {**predictions, **extra})
         best_step = int(self.best['step']) if self.best else self.step
-        parameters = sum(x.size for x in jax.tree.leaves(state.params))
         record = self._record(
-            split, metrics, best_step=best_step, parameters=parameters, finished=True
+            split, metrics, best_step=best_step, parameters=paths.size(state.params), finished=True
         )
         self._progress.show(record)
         params = self.best['params'] if self.best else state.best_params

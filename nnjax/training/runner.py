@@ -6,7 +6,7 @@ its row numbers; streamed data arrives as the batch itself.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -91,14 +91,15 @@ def chunked(made: Setup) -> bool:
     return made.resident and not (stock and jax.default_backend() == 'cpu')
 
 
-def start(made: Setup) -> tuple[Carry, dict]:
+def start(made: Setup, given: Mapping | None = None) -> tuple[Carry, dict]:
     """The carry before step 0, and the best parameters so far, {} without a validation split.
 
+    `given` are initial values by name, see `step.init`: data, so that other values compile nothing.
     Traceable, so that its shapes are also the template of a checkpoint.
     """
     init = compiled(made.program, made.placement, 'init')
     batch = {n: np.zeros(s.shape, s.dtype) for n, s in made.batch_shapes(1).items()}
-    state = init(np.uint32(made.config.seed), batch, made.hyperparameters)
+    state = init(np.uint32(made.config.seed), batch, made.hyperparameters, given or {})
     carry = Carry(state, empty(made.train_sums), np.int32(-1))
     if not made.dataset.valid:
         return carry, {}

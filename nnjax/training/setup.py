@@ -96,6 +96,7 @@ def setup(config: ConfigDict) -> Setup:
         augment=config.augment,
         accumulate=config.accumulate,
         ema=config.ema is not None,
+        freeze=config.get('freeze') or None,
     )
     made = Setup(
         config=config,
@@ -122,7 +123,7 @@ def _trace(made: Setup) -> Setup:
     )
     try:
         seed = np.uint32(made.config.seed)
-        state = jax.eval_shape(init, seed, made.batch_shapes(1), values)
+        state = jax.eval_shape(init, seed, made.batch_shapes(1), values, {})
         jaxpr, (_, train_sums) = jax.make_jaxpr(train, return_shape=True)(state, batch, values)
         eval_sums = jax.eval_shape(evaluate, state, batch, values)
     except UserError:

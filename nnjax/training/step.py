@@ -6,7 +6,7 @@ rows, sums over microbatches and devices, and divides once. Only this module red
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -17,6 +17,7 @@ import optax
 from nnjax.data import augment, spec
 from nnjax.models import layers
 from nnjax.tasks.task import Batch, Task, Weighted
+from nnjax.training import freeze, paths
 from nnjax.training.state import State
 
 Sums = dict[str, tuple[jax.Array, jax.Array]]  # name -> (sum of values * weights, sum of weights)
@@ -35,6 +36,7 @@ class Program:
       augment: operations on each training example, as `nnjax.data.spec` reads them.
       accumulate: microbatches in a step.
       ema: whether the state carries a moving average of the parameters.
+      freeze: regular expression of the paths of parameters that do not train, or None.
     """
 
     model: nn.Module
@@ -43,16 +45,24 @@ class Program:
     augment: str = ''
     accumulate: int = 1
     ema: bool = False
+    freeze: str | None = None
 
 
-def init(program: Program, seed: jax.Array, batch: Batch, hyperparameters: dict) -> State:
-    """uint32 seed, a batch (its shapes count, not its values) -> the state before step 0."""
+def init(
+    program: Program, seed: jax.Array, batch: Batch, hyperparameters: dict, given: Mapping
+) -> State:
+    """uint32 seed, a batch (its shapes count, not its values) -> the state before step 0.
+
+    The arrays {'params/Dense_0/kernel': ...} that are `given` take the place of random ones.
+    """
     inputs = program.task(hyperparameters['task']).inputs(batch)
     variables = program.model.init(jax.random.key(seed), *inputs, train=False)
+    variables = paths.replaced(variables, given)
     params = variables.pop('params', {})
     optimizer = program.optimizer(hyperparameters['optim'])
+    opt_state = optimizer.init(freeze.trained(program.freeze, params))
     ema = jax.tree.map(jnp.copy, params) if program.ema else None
-    return State(jnp.int32(0), jnp.uint32(seed), params, variables, optimizer.init(params), ema)
+    return State(jnp.int32(0), jnp.uint32(seed), params, variables, opt_state, ema)
 
 
 def train_step(
@@ -60,16 +70,19 @@ def train_step(
 ) -> tuple[State, Sums]:
     """One update from a batch of examples [B, ...] (this device's share under `axis`).
 
-    Returns the next state and the sums of loss, the task's metrics, lr and grad_norm.
+    Returns the next state and the sums of loss, the task's metrics, lr and grad_norm. Gradients are
+    those of the parameters that train; the optimizer sees no others.
     """
     task = program.task(hyperparameters['task'])
     optimizer = program.optimizer(hyperparameters['optim'])
     key = step_key(state.seed, state.step)
     rows = batch['mask'].shape[0]
     first = jax.lax.axis_index(axis) * rows if axis else 0
+    trained = freeze.trained(program.freeze, state.params)
 
     def gradients(model_state, microbatch, offset):
-        def loss_sum(params):
+        def loss_sum(values):
+            params = freeze.whole(program.freeze, state.params, values)
             outputs, updated = _forward(
                 program.model, params, model_state, task.inputs(examples), key, offset, axis
             )
@@ -79,7 +92,7 @@ def train_step(
             return sums['loss'][0], (sums, updated)
 
         examples = _augment(spec.parse(program.augment, augment), key, microbatch, offset)
-        grads, (sums, updated) = jax.grad(loss_sum, has_aux=True)(state.params)
+        grads, (sums, updated) = jax.grad(loss_sum, has_aux=True)(trained)
         return grads, sums, updated
 
     if program.accumulate == 1:
@@ -93,8 +106,9 @@ def train_step(
     grads = jax.tree.map(lambda g: g / _at_least_tiny(sums['loss'][1]), grads)
 
     total = hyperparameters['total']
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params, state.step, total)
-    params = optax.apply_updates(state.params, updates)
+    updates, opt_state = optimizer.update(grads, state.opt_state, trained, state.step, total)
+    trained = optax.apply_updates(trained, updates)
+    params = freeze.whole(program.freeze, state.params, trained)
     one = jnp.float32(1)
     sums['lr'] = (jnp.float32(optimizer.lr(state.step, total)), one)
     sums['grad_norm'] = (optax.global_norm(grads), one)
@@ -215,7 +229,8 @@ def _average(ema, params, decay, step):
         return None
     now = step.astype(jnp.float32)
     decay = jnp.minimum(decay, (1 + now) / (10 + now))
-    return jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, params)
+    # Of a difference, so that a parameter that does not change is exactly its average.
+    return jax.tree.map(lambda e, p: e + (1 - decay) * (p - e), ema, params)
 
 
 def _at_least_tiny(x):

@@ -41,7 +41,7 @@ def run(
     made = setup(config)
     checkpoints = Checkpoints(folder.checkpoints, config.keep)
     step = _step(checkpoint)
-    carry, best = jax.eval_shape(functools.partial(runner.start, made))
+    carry, best = jax.eval_shape(functools.partial(runner.first, made), made.state)
     found = checkpoints.restore({'carry': carry, 'best': best}, made.placement.sharding, step)
     checkpoints.close()
     state, best = found['carry'].state, found['best']

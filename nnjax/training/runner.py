@@ -95,11 +95,14 @@ def start(made: Setup, given: Mapping | None = None) -> tuple[Carry, dict]:
     """The carry before step 0, and the best parameters so far, {} without a validation split.
 
     `given` are initial values by name, see `step.init`: data, so that other values compile nothing.
-    Traceable, so that its shapes are also the template of a checkpoint.
     """
     init = compiled(made.program, made.placement, 'init')
     batch = {n: np.zeros(s.shape, s.dtype) for n, s in made.batch_shapes(1).items()}
-    state = init(np.uint32(made.config.seed), batch, made.hyperparameters, given or {})
+    return first(made, init(np.uint32(made.config.seed), batch, made.hyperparameters, given or {}))
+
+
+def first(made: Setup, state: State) -> tuple[Carry, dict]:
+    """What `start` gives of a state; traceable: its shapes are the template of a checkpoint."""
     carry = Carry(state, empty(made.train_sums), np.int32(-1))
     if not made.dataset.valid:
         return carry, {}

@@ -10,7 +10,7 @@ from PIL import Image
 import nnjax
 from nnjax import models, tasks
 from nnjax.config import base, bind
-from nnjax.data import builders, kept, sources, tfds
+from nnjax.data import builders, sources, tfds
 from nnjax.data.source import Slice
 from nnjax.errors import UserError
 from nnjax.ops.native import library

@@ -56,12 +56,9 @@ def shape(path: str | Path) -> Shape:
             width, height = height, width
         if image.mode in ('I', 'F'):
             raise UserError(f'{path} has pixels of 32 bits; images have 8 or 16')
-        channels = 1 if image.mode[0] in '1LI' and image.mode != 'LAB' else 3
-        if end := ENDS.get(image.format):
-            image.fp.seek(-len(end), os.SEEK_END)
-            if image.fp.read() != end:
-                decode(path, (1, 1, channels), path)
-        return height, width, channels
+        if not _ended(image):
+            decode(path, (1, 1, 3), path)
+        return height, width, 1 if image.mode[0] in '1LI' and image.mode != 'LAB' else 3
 
 
 def decode(file: str | Path | bytes, wanted: Shape, name: object) -> np.ndarray:
@@ -145,6 +142,16 @@ def _opened(file: str | Path | bytes, name: object):
     except Exception as error:
         reason = '' if isinstance(error, Image.UnidentifiedImageError) else f' ({_first(error)})'
         raise UserError(f'{name} is no image that can be read{reason}') from None
+
+
+def _ended(image) -> bool:
+    """Whether an open file's last bytes are its format's, where it has any."""
+    end = ENDS.get(image.format, b'')
+    try:
+        image.fp.seek(-len(end), os.SEEK_END)
+        return image.fp.read(len(end)) == end
+    except OSError:
+        return False
 
 
 def _orientation(image) -> int:

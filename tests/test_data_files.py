@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nnjax.data import files, images, kept, sources, tables
+from nnjax.data import files, folder, images, kept, sources, tables
 from nnjax.errors import UserError
 
 GREY = {'image': ((6, 6, 1), np.dtype(np.uint8)), 'label': ((), np.dtype(np.int32))}
@@ -35,7 +35,7 @@ def test_every_mode_becomes_grey_or_colour(tmp_path, mode, shade, suffix):
 
 def test_sixteen_bits_keep_the_upper_eight(tmp_path):
     Image.fromarray(np.full((6, 6), 40_000, np.uint16)).save(tmp_path / 'a.png')
-    assert np.all(images.read(tmp_path / 'a.png', (6, 6, 1)) == 40_000 >> 8)
+    assert np.all(images.decode(tmp_path / 'a.png', (6, 6, 1), 'a') == 40_000 >> 8)
 
 
 def test_exif_turns_the_picture(tmp_path):
@@ -45,7 +45,7 @@ def test_exif_turns_the_picture(tmp_path):
     exif[0x0112] = 6  # the camera was turned: rows are columns
     Image.fromarray(pixels).save(tmp_path / 'a.jpg', exif=exif, quality=95)
     assert images.shape(tmp_path / 'a.jpg') == (16, 8, 3)
-    turned = images.read(tmp_path / 'a.jpg', (16, 8, 3))
+    turned = images.decode(tmp_path / 'a.jpg', (16, 8, 3), 'a')
     assert turned[:6].max() < 30 and turned[10:].min() > 220
 
 
@@ -125,7 +125,7 @@ def test_a_folder_has_colours_if_any_image_has(tmp_path):
     for name in 'ab':
         draw(tmp_path / 'in' / name / '0.png')
         draw(tmp_path / 'in' / name / '1.png', 'RGB', (200, 0, 0))
-    found, _ = images.class_folder(tmp_path / 'in')
+    found, _ = folder.by_class(tmp_path / 'in')
     rows = found[np.arange(4)]
     assert found.spec['image'] == ((6, 6, 3), np.uint8) and rows['label'].tolist() == [0, 0, 1, 1]
     assert rows['image'][1, 0, 0].tolist() == [200, 0, 0]
@@ -135,11 +135,11 @@ def test_a_large_folder_is_decoded_as_asked(tmp_path, monkeypatch):
     for name in 'ab':
         for number in range(5):
             draw(tmp_path / 'in' / name / f'{number}.png', shade=number)
-    small, _ = images.class_folder(tmp_path / 'in')
+    small, _ = folder.by_class(tmp_path / 'in')
     monkeypatch.setattr(kept, 'KEPT_BYTES', 10)
     monkeypatch.setenv('NNJAX_CACHE_DIR', str(tmp_path / 'other'))
-    streamed, _ = images.class_folder(tmp_path / 'in')
-    assert isinstance(streamed, images.Images) and not isinstance(small, images.Images)
+    streamed, _ = folder.by_class(tmp_path / 'in')
+    assert isinstance(streamed, folder.Images) and not isinstance(small, folder.Images)
     rows = np.array([7, 0, 3])
     assert streamed.spec == small.spec and len(streamed) == 10
     for name in small.spec:
@@ -149,9 +149,9 @@ def test_a_large_folder_is_decoded_as_asked(tmp_path, monkeypatch):
 def test_a_changed_image_is_seen(tmp_path):
     for name in 'ab':
         draw(tmp_path / 'in' / name / '0.png', shade=1)
-    assert images.class_folder(tmp_path / 'in')[0][np.arange(1)]['image'].max() == 1
+    assert folder.by_class(tmp_path / 'in')[0][np.arange(1)]['image'].max() == 1
     draw(tmp_path / 'in' / 'a' / '0.png', shade=2)
-    assert images.class_folder(tmp_path / 'in')[0][np.arange(1)]['image'].max() == 2
+    assert folder.by_class(tmp_path / 'in')[0][np.arange(1)]['image'].max() == 2
 
 
 def test_folder_with_validation_and_test_folders(tmp_path):
@@ -195,7 +195,6 @@ def test_arrays_are_read_as_an_npz_is():
 
 
 BAD_DATA = {
-    'one size': (lambda t: sources.Folder(str(t), height=5), 'set both'),
     'words': (lambda t: sources.Arrays({'image': np.array(['a'] * 9)}), 'not numbers'),
     'mixed labels': (
         lambda t: sources.Arrays({'label': np.array(['a'] * 9)}, test={'label': np.arange(9)}),

@@ -154,7 +154,7 @@ def test_folder_with_its_own_test(tmp_path):
         for name in ('a', 'b'):
             for number in range(count):
                 draw(tmp_path / split / name / f'{number}.png', 5, (4 + number, 4))
-    dataset = sources.Folder(str(tmp_path), height=4, width=4)
+    dataset = sources.Folder(str(tmp_path), size=4)
     assert len(dataset.test) == 6 and dataset.train.spec['image'][0] == (4, 4, 1)
 
 
@@ -207,7 +207,7 @@ BAD = {
             draw(t / 'b' / '2.png', 1, (9, 9)),
             sources.Folder(str(t)),
         ),
-        'data.height',
+        'data.size',
     ),
     'broken image': (
         lambda t: (
@@ -245,7 +245,7 @@ BAD = {
     'split': (lambda t: sources.Tfds('digits', train='trane'), "did you mean 'train'"),
     'slice': (lambda t: sources.Tfds('digits', train='train[:'), 'data.train'),
     'unknown': (lambda t: sources.Tfds('fashion_mnst'), "did you mean 'fashion_mnist'"),
-    'unprepared': (lambda t: sources.Tfds('cifar10'), 'nnjax data prepare cifar10'),
+    'unprepared': (lambda t: sources.Tfds('cifar10'), 'tfds build cifar10'),
     'raw files': (
         lambda t: builders.prepare('fashion_mnist', str(t), str(t)),
         'dataset-fashion-mnist',
@@ -336,7 +336,7 @@ def test_the_configs_that_are_prepared_are_named(copied_digits):
     folder = copied_digits / 'imagenet_resized' / '8x8'
     folder.mkdir(parents=True)
     (copied_digits / 'digits' / '1.0.0').rename(folder / '0.1.0')
-    with pytest.raises(UserError, match='prepared: imagenet_resized/8x8; or run: nnjax data'):
+    with pytest.raises(UserError, match='prepared: imagenet_resized/8x8; or where'):
         sources.Tfds('imagenet_resized', data_dir=str(copied_digits))
     assert len(sources.Tfds('imagenet_resized/8x8', data_dir=str(copied_digits)).test) == 360
 

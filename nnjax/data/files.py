@@ -102,7 +102,7 @@ def read(
 ) -> tuple[list[str], Arrays]:
     """Files and folders to predict -> (a name each, raw arrays like the training split's `spec`).
 
-    Images are made grey or colour and resized to fit, with a note on standard error; arrays and
+    Images are made grey or colour, scaled and cut to fit, with a note on standard error; arrays and
     tables must have the right shape. A row of a table may be a flattened image; where the training
     table's `columns` are known, they are found by name and others are left out.
 
@@ -114,7 +114,7 @@ def read(
     names, parts, resized = [], [], 0
     for text in inputs:
         path = Path(text)
-        for one in images.below(path) if path.is_dir() else [path]:
+        for one in map(Path, images.below(path)) if path.is_dir() else [path]:
             if not one.is_file():
                 raise UserError(f'no file {one}')
             if one.suffix.lower() in images.SUFFIXES:
@@ -122,7 +122,7 @@ def read(
                     raise UserError(f'{one}: this run takes {field} {list(shape)}, not images')
                 resized += images.shape(one)[:2] != tuple(shape[:2])
                 names.append(str(one))
-                parts.append(_fitting(images.read(one, tuple(shape))[None], one, dtype))
+                parts.append(_fitting(images.decode(one, tuple(shape), one)[None], one, dtype))
             else:
                 values = _examples(one, field, tuple(shape), columns)
                 names += [f'{one}:{n}' for n in range(len(values))]

@@ -1,156 +1,166 @@
-"""Image files -> uint8 arrays [H, W, C], through Pillow."""
+"""Encoded images -> uint8 arrays [H, W, C], through Pillow, by threads.
 
-import hashlib
+What comes out is a pure function of the image and the size wanted; what is random happens on the
+device. Pillow decodes and resizes without the interpreter's lock, so threads are enough.
+"""
+
+import functools
+import io
+import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from nnjax.data import kept
-from nnjax.data.source import Arrays, Rows, Source
-from nnjax.errors import UserError, unknown
+from nnjax.errors import UserError
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.gif', '.tif', '.tiff', '.webp')
 
 TURNING = ('JPEG', 'MPO', 'TIFF', 'WEBP')  # formats of cameras, whose EXIF may say "turn me"
+ENDS = {'JPEG': b'\xff\xd9', 'PNG': b'IEND\xaeB`\x82'}  # the last bytes of a whole file, mostly
 
 Shape = tuple[int, int, int]  # height, width, channels
 
 
-def below(folder: Path) -> list[Path]:
-    """Every image file in a folder and its subfolders, in order.
+def below(folder: Path) -> list[str]:
+    """The path of every image file in a folder and its subfolders, in order; hidden ones are not.
 
     Raises:
       UserError: there is none.
     """
-    found = sorted(p for p in folder.rglob('*') if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name[0] != '.']
+        found += [
+            os.path.join(place, name)
+            for name in names
+            if name[0] != '.' and name.lower().endswith(SUFFIXES)
+        ]
     if not found:
         raise UserError(f'{folder} has no images ({", ".join(SUFFIXES)})')
-    return found
+    return sorted(found)
 
 
-def shape(path: Path) -> Shape:
-    """An image's (height, width, channels) from its header; 1 channel is grey, 3 are colours."""
-    with _opened(path) as image:
-        width, height = image.size
-        if image.format in TURNING and image.getexif().get(0x0112, 1) >= 5:  # a quarter
-            width, height = height, width
-        return height, width, 1 if image.mode[0] in '1LIF' and image.mode != 'LAB' else 3
+def shape(path: str | Path) -> Shape:
+    """An image's (height, width, channels) from its header; 1 channel is grey, 3 are colours.
 
-
-def read(path: Path, wanted: Shape) -> np.ndarray:
-    """An image file -> uint8 `wanted`: turned as its EXIF says, made grey or colour, resized.
-
-    Transparency is dropped; 16 bits keep their upper 8; resizing is bilinear with antialiasing.
+    Its last bytes are looked at too: where they are not a file's usual end, it is decoded.
 
     Raises:
-      UserError: what is no image, naming the file.
+      UserError: what is no image, or only a part of one, naming the file.
+    """
+    with _opened(path, path) as image:
+        width, height = image.size
+        if _orientation(image) >= 5:  # a quarter
+            width, height = height, width
+        if image.mode in ('I', 'F'):
+            raise UserError(f'{path} has pixels of 32 bits; images have 8 or 16')
+        if not _ended(image):
+            decode(path, (1, 1, 3), path)
+        return height, width, 1 if image.mode[0] in '1LI' and image.mode != 'LAB' else 3
+
+
+def decode(file: str | Path | bytes, wanted: Shape, name: object) -> np.ndarray:
+    """A file or its bytes -> uint8 `wanted`: turned as EXIF says, grey or colour, scaled and cut.
+
+    The image is scaled to cover height x width, and its centre is taken. Transparency is dropped;
+    16 bits keep their upper 8. Scaling is bilinear with antialiasing; a JPEG at least twice too
+    large is halved, as often as that goes, while it is decoded.
+
+    Raises:
+      UserError: what is no image or is damaged, by its `name`.
     """
     from PIL import Image, ImageOps
 
     height, width, channels = wanted
-    with _opened(path) as image:
+    with _opened(file, name) as image:
+        orientation = _orientation(image)
         try:
-            drawn = ImageOps.exif_transpose(image) if image.format in TURNING else image
+            image.draft(None, (height, width) if orientation >= 5 else (width, height))
+            drawn = ImageOps.exif_transpose(image) if orientation > 1 else image
             if drawn.mode.startswith('I;16'):
                 drawn = Image.fromarray((np.asarray(drawn) >> 8).astype(np.uint8))
-            drawn = drawn.convert('L' if channels == 1 else 'RGB')
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UserError(f'{path} is damaged: {error}') from None
-    if drawn.size != (width, height):
-        drawn = drawn.resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(drawn).reshape(wanted)
+            mode = 'L' if channels == 1 else 'RGB'
+            drawn = drawn if drawn.mode == mode else drawn.convert(mode)
+            return np.asarray(_covering(drawn, width, height)).reshape(wanted)
+        except Exception as error:  # Pillow raises whatever a damaged file leads it to
+            raise UserError(f'{name} is damaged ({_first(error)})') from None
 
 
-def _opened(path: Path):
+def _covering(image, width: int, height: int):
+    """The largest centred part of an image that has the proportions, as width x height pixels."""
+    from PIL import Image
+
+    if image.size == (width, height):
+        return image
+    scale = min(image.width / width, image.height / height)
+    left, top = (image.width - scale * width) / 2, (image.height - scale * height) / 2
+    box = (max(left, 0), max(top, 0), image.width - max(left, 0), image.height - max(top, 0))
+    return image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+
+
+def decode_all(
+    count: int, wanted: Shape, read: Callable[[int], tuple[str | bytes, object]]
+) -> np.ndarray:
+    """`count` images, each by `read(number)` -> (file or bytes, name) -> uint8 [count, *wanted]."""
+    images = np.empty((count, *wanted), np.uint8)
+
+    def one(number: int) -> None:
+        file, name = read(number)
+        images[number] = decode(file, wanted, name)
+
+    each(count, one)
+    return images
+
+
+def each(count: int, act: Callable[[int], None]) -> None:
+    """act(0) ... act(count - 1), by a thread a processor; the first error is raised.
+
+    `act` must not wait for another call of `each`: all of them share the threads.
+    """
+    share = max(4, -(-count // 256))
+
+    def some(start: int) -> None:
+        for number in range(start, min(start + share, count)):
+            act(number)
+
+    list(_threads().map(some, range(0, count, share)))
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    own = os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else range(os.cpu_count())
+    return ThreadPoolExecutor(len(own), thread_name_prefix='nnjax-images')
+
+
+def _opened(file: str | Path | bytes, name: object):
     from PIL import Image
 
     try:
-        return Image.open(path)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        raise UserError(f'{path} is no image that can be read') from None
+        return Image.open(io.BytesIO(file) if isinstance(file, bytes) else file)
+    except Exception as error:
+        reason = '' if isinstance(error, Image.UnidentifiedImageError) else f' ({_first(error)})'
+        raise UserError(f'{name} is no image that can be read{reason}') from None
 
 
-def class_folder(
-    root: Path,
-    labels: tuple[str, ...] | None = None,
-    size: tuple[int, int] | None = None,
-    channels: int | None = None,
-) -> tuple[Source, tuple[str, ...]]:
-    """ROOT/CLASS/*.png -> (source of 'image' and 'label', class names in order).
-
-    Small folders are decoded once and kept under the cache folder; of large ones, batches are
-    decoded as they are asked for.
-
-    Args:
-      root: the folder.
-      labels: the classes there may be; default is one a subfolder, in alphabetical order.
-      size: (height, width) to resize to; default is the images' own, if they all have one.
-      channels: 1 or 3; default is 3 if any image has colours.
-
-    Raises:
-      UserError: no such folder, no classes, a class without images, differing sizes, no image.
-    """
-    paths, numbers, names = _listing(root, labels)
-    stats = [
-        (str(p.relative_to(root)), s.st_size, s.st_mtime_ns) for p in paths for s in [p.stat()]
-    ]
-    key = hashlib.sha256(repr((stats, names, size, channels)).encode()).hexdigest()[:16]
-
-    def make() -> Arrays:
-        images = Images(paths, numbers, _common(paths, size, channels), key)
-        small = len(images) * int(np.prod(images.spec['image'][0])) <= kept.KEPT_BYTES
-        return images[np.arange(len(images))] if small else {}
-
-    arrays = kept.arrays(f'folder-{key}', make)
-    if arrays:
-        return Rows(arrays), names
-    return Images(paths, numbers, _common(paths, size, channels), key), names
+def _ended(image) -> bool:
+    """Whether an open file's last bytes are its format's, where it has any."""
+    end = ENDS.get(image.format, b'')
+    try:
+        image.fp.seek(-len(end), os.SEEK_END)
+        return image.fp.read(len(end)) == end
+    except OSError:
+        return False
 
 
-class Images:
-    """Labelled image files, decoded as they are asked for."""
-
-    def __init__(self, paths: list[Path], numbers: np.ndarray, wanted: Shape, fingerprint: str):
-        self._paths, self._numbers, self._wanted = paths, numbers, wanted
-        self.fingerprint = fingerprint
-        self.spec = {'image': (wanted, np.dtype(np.uint8)), 'label': ((), np.dtype(np.int32))}
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, indices: np.ndarray) -> Arrays:
-        with ThreadPoolExecutor() as pool:  # Pillow decodes without the interpreter's lock
-            images = list(pool.map(lambda i: read(self._paths[i], self._wanted), indices))
-        return {'image': np.stack(images), 'label': self._numbers[indices]}
+def _orientation(image) -> int:
+    """EXIF's 1 to 8; 1 is upright, 5 and more are turned by a quarter."""
+    try:
+        return image.getexif().get(0x0112, 1) if image.format in TURNING else 1
+    except Exception:  # damaged EXIF says nothing
+        return 1
 
 
-def _listing(root: Path, labels) -> tuple[list[Path], np.ndarray, tuple[str, ...]]:
-    """(paths, class numbers, class names) of a folder with a subfolder a class."""
-    if not root.is_dir():
-        raise UserError(f'no folder {root}')
-    classes = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != '.')
-    if not classes:
-        raise UserError(f'{root} has no folders; images belong in one folder a class')
-    names = labels or tuple(classes)
-    paths, numbers = [], []
-    for name in classes:
-        if name not in names:
-            raise unknown(f'class in {root}', name, names)
-        found = below(root / name)
-        paths += found
-        numbers += [names.index(name)] * len(found)
-    return paths, np.array(numbers, np.int32), names
-
-
-def _common(paths: list[Path], size, channels: int | None) -> Shape:
-    """The one shape that all images are read to."""
-    shapes = [shape(path) for path in paths]
-    for path, found in zip(paths, shapes):
-        if size is None and found[:2] != shapes[0][:2]:
-            raise UserError(
-                f'{path} is {found[0]}x{found[1]}, {paths[0]} is {shapes[0][0]}x{shapes[0][1]}; '
-                'set data.height and data.width to resize'
-            )
-    height, width = size or shapes[0][:2]
-    return height, width, channels or max(found[2] for found in shapes)
+def _first(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

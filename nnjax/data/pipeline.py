@@ -1,7 +1,7 @@
 """From a source to batches: whole splits for the device, streams through grain, padded evaluation."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from nnjax.data.source import Arrays, Source
 
 FIT_BYTES = 1 << 28  # statistics of a larger split come from so much of it, evenly spaced
 BLOCK = 64  # steps whose row numbers are made together
+AHEAD = 4  # batches that are read ahead: two being made, two waiting
 
 
 def fit(operations: Sequence[Fit], train: Source) -> Apply:
@@ -67,11 +68,7 @@ def resident(source: Source, apply: Apply) -> Arrays:
 def stream(
     source: Source, apply: Apply, seed: int, batch: int, start: int, stop: int
 ) -> Iterator[Arrays]:
-    """Prepared training batches of steps start .. stop - 1, read ahead by grain's threads.
-
-    The element grain sees is a whole batch, a pure function of its step: any start costs the same.
-    """
-    import grain
+    """Prepared training batches of steps start .. stop - 1, read ahead."""
 
     @functools.lru_cache(maxsize=4)
     def block(number: int) -> np.ndarray:  # many steps cost little more than one
@@ -82,17 +79,34 @@ def stream(
         arrays = apply(source[block(number)[place]])
         return {**arrays, 'mask': np.ones(batch, np.float32)}
 
-    options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=8)
-    return iter(grain.MapDataset.range(stop - start).map(make).to_iter_dataset(options))
+    return _ahead(make, stop - start)
 
 
-def evaluation_batches(source: Source, apply: Apply, rows: int) -> Iterator[Arrays]:
+def evaluation_batches(
+    source: Source, apply: Apply, rows: int, ahead: bool = False
+) -> Iterator[Arrays]:
     """Every example once, in order, in batches of `rows`; the last is filled up with row 0.
 
-    'mask' is 1 for real rows; 'index' is their place in the split.
+    'mask' is 1 for real rows; 'index' is their place in the split. `ahead` reads ahead.
     """
-    for start in range(0, len(source), rows):
-        index = np.arange(start, start + rows)
+
+    def make(number: int) -> Arrays:
+        index = np.arange(number * rows, (number + 1) * rows)
         mask = (index < len(source)).astype(np.float32)
         index = np.where(index < len(source), index, 0)
-        yield {**apply(source[index]), 'mask': mask, 'index': index}
+        return {**apply(source[index]), 'mask': mask, 'index': index}
+
+    count = -(-len(source) // rows)
+    return _ahead(make, count) if ahead else map(make, range(count))
+
+
+def _ahead(make: Callable[[int], Arrays], count: int) -> Iterator[Arrays]:
+    """make(0) ... make(count - 1), a few of them ahead by grain's threads.
+
+    The element grain sees is a whole batch, a pure function of its number: any start costs the
+    same, and nothing about position is saved.
+    """
+    import grain
+
+    options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=AHEAD)
+    return iter(grain.MapDataset.range(count).map(make).to_iter_dataset(options))

@@ -5,17 +5,20 @@ fixed permutation: the same ones every time, and none of them is trained on.
 """
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnjax.data import files, images, split, tables, tfds
+from nnjax.data import files, folder, split, tables, tfds
 from nnjax.data.source import Dataset, Rows, Source, hold_out, is_share
 from nnjax.errors import UserError
 from nnjax.fields import Count
 
 __all__ = ['Arrays', 'Csv', 'Folder', 'Npz', 'Tfds']
+
+Size = Count | tuple[Count, Count]
 
 
 def Tfds(
@@ -24,6 +27,7 @@ def Tfds(
     valid: str | None = '10%',
     test: str | None = 'test',
     data_dir: str | None = None,
+    size: Size | None = None,
 ) -> Dataset:
     """A prepared TFDS data set, TensorFlow never imported; digits and fashion_mnist prepare themselves.
 
@@ -33,6 +37,8 @@ def Tfds(
       valid: a split of its own, or a share ('10%') or number ('5000') held out of train, or None
       test: split for the final score, a share or number held out of train, or None
       data_dir: folder of prepared data; default is nnjax's and then ~/tensorflow_datasets
+      size: pixels of a side, or (height, width), that every image is scaled to cover and cut to
+        about its centre; needed where the set's images differ in size
     """
     opened = tfds.open(name, data_dir)
     texts = {'train': train, 'valid': valid, 'test': test}
@@ -48,7 +54,7 @@ def Tfds(
                     f'data.{what}={texts[what]!r} shares {count} examples with '
                     f'data.{other}={texts[other]!r}'
                 )
-    found = tfds.sources(opened, pieces)
+    found = tfds.sources(opened, pieces, _sides(size))
     return _dataset(
         found['train'], found.get('valid', valid), found.get('test', test), opened.labels
     )
@@ -96,29 +102,28 @@ def Folder(
     path: str,
     valid: str | None = '10%',
     test: str | None = '10%',
-    height: Count | None = None,
-    width: Count | None = None,
+    size: Size | None = None,
+    skip_corrupt: bool = False,
 ) -> Dataset:
-    """Images in one folder a class: PATH/CLASS/*.png, or PATH/train/CLASS/* and PATH/test/CLASS/*.
+    """Images in one folder a class: PATH/CLASS/*.jpg, or PATH/train/CLASS/* and PATH/test/CLASS/*.
 
     Args:
       path: the folder
       valid: share or number held out, where there is no folder valid (or val), or None
       test: share or number held out, where there is no folder test, or None
-      height: pixels that every image is resized to; None where all have one size
-      width: likewise
+      size: pixels of a side, or (height, width), that every image is scaled to cover and cut to
+        about its centre; None where all have one size
+      skip_corrupt: leave out images that cannot be decoded; all are decoded once to find them
     """
-    if (height is None) != (width is None):
-        raise UserError(f'data.height={height}, data.width={width}: set both, or neither')
     root = Path(path).expanduser()
-    size = None if height is None or width is None else (height, width)
     nested = (root / 'train').is_dir()
-    train, labels = images.class_folder(root / 'train' if nested else root, None, size)
+    read = functools.partial(folder.by_class, size=_sides(size), skip_corrupt=skip_corrupt)
+    train, labels = read(root / 'train' if nested else root)
     channels = train.spec['image'][0][2]
 
     def own(*names: str) -> Source | None:
         found = [root / name for name in names if nested and (root / name).is_dir()]
-        return images.class_folder(found[0], labels, size, channels)[0] if found else None
+        return read(found[0], labels, channels=channels)[0] if found else None
 
     return _dataset(train, own('valid', 'val') or valid, own('test') or test, labels)
 
@@ -148,6 +153,11 @@ def Csv(
 
     made = _dataset(Rows(table.arrays), own(valid), own(test), table.labels)
     return dataclasses.replace(made, columns=table.columns)
+
+
+def _sides(size: Size | None) -> tuple[int, int] | None:
+    """(height, width)."""
+    return (size, size) if isinstance(size, int) else size
 
 
 def _splits(splits: dict[str, dict[str, np.ndarray]], valid, test, labels) -> Dataset:

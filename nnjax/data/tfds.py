@@ -4,15 +4,14 @@ import dataclasses
 import functools
 import hashlib
 import json
-import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nnjax.data import builders, kept
+from nnjax.data import builders, images, kept
 from nnjax.data.source import Arrays, Joined, Rows, Slice, Source
 from nnjax.data.split import Piece
 from nnjax.errors import UserError, nearest
@@ -87,8 +86,9 @@ def _refuse(name: str, places: list[Path]) -> None:
     )
     hint = f'prepared: {", ".join(configs)}; or ' if configs else ''
     raise UserError(
-        f'{name} is not prepared (looked in {", ".join(map(str, places))}); '
-        f'{hint}run: nnjax data prepare {name}'
+        f'{name} is not prepared (looked in {", ".join(map(str, places))}); {hint}where there are '
+        f'a network and TensorFlow, run: {builders.recipe(name, places[0])} and, if that is '
+        f'another machine, copy the folder {base} from there'
     )
 
 
@@ -105,8 +105,8 @@ def _describe(name: str, path: Path) -> Prepared:
     kind = info.get('fileFormat', 'tfrecord')
     if kind != 'array_record':
         raise UserError(
-            f'{name} in {path} is prepared as {kind}, which only TensorFlow reads; '
-            "prepare it with file_format='array_record'"
+            f'{name} in {path} is prepared as {kind}, which only TensorFlow reads; prepare it '
+            f'again with TensorFlow: {builders.recipe(name, "FOLDER")} and set data.data_dir=FOLDER'
         )
     names = path / 'label.labels.txt'
     labels = names.read_text(encoding='utf-8').splitlines() if names.is_file() else []
@@ -115,8 +115,12 @@ def _describe(name: str, path: Path) -> Prepared:
     return Prepared(name, path, splits, tuple(x for x in labels if x), digest)
 
 
-def sources(prepared: Prepared, wanted: Mapping[str, Sequence[Piece]]) -> dict[str, Source]:
-    """{what: pieces of splits} -> {what: its source}.
+def sources(
+    prepared: Prepared,
+    wanted: Mapping[str, Sequence[Piece]],
+    size: tuple[int, int] | None = None,
+) -> dict[str, Source]:
+    """{what: pieces of splits} -> {what: its source}, images scaled and cut to `size`, if given.
 
     A small split is decoded in one go and kept under the cache folder, so that the next run neither
     decodes nor imports TFDS; of a large one, the piece is, if that is small.
@@ -124,15 +128,15 @@ def sources(prepared: Prepared, wanted: Mapping[str, Sequence[Piece]]) -> dict[s
 
     @functools.cache
     def whole(split: str) -> Arrays:
-        return _kept(prepared, Piece(split, 0, prepared.splits[split]))
+        return _kept(prepared, Piece(split, 0, prepared.splits[split]), size)
 
     def one(piece: Piece) -> Source:
-        size, rows = prepared.splits[piece.split], np.arange(piece.low, piece.high)
+        count, rows = prepared.splits[piece.split], np.arange(piece.low, piece.high)
         if arrays := whole(piece.split):
-            return Rows(arrays) if len(rows) == size else Slice(Rows(arrays), rows)
-        if len(rows) < size and (arrays := _kept(prepared, piece)):
+            return Rows(arrays) if len(rows) == count else Slice(Rows(arrays), rows)
+        if len(rows) < count and (arrays := _kept(prepared, piece, size)):
             return Rows(arrays)
-        return Slice(_Stream(prepared, piece.split), rows)
+        return Slice(Stream(prepared, piece.split, size), rows)
 
     def joined(pieces: Sequence[Piece]) -> Source:
         return one(pieces[0]) if len(pieces) == 1 else Joined([one(piece) for piece in pieces])
@@ -140,40 +144,78 @@ def sources(prepared: Prepared, wanted: Mapping[str, Sequence[Piece]]) -> dict[s
     return {what: joined(pieces) for what, pieces in wanted.items()}
 
 
-def _kept(prepared: Prepared, piece: Piece) -> Arrays:
+def _kept(prepared: Prepared, piece: Piece, size: tuple[int, int] | None) -> Arrays:
     """All examples of a piece, or {} where that is too much."""
-    key = hashlib.sha256(f'{prepared.digest} {tuple(piece)}'.encode()).hexdigest()[:12]
+
+    def decoded() -> Arrays:
+        stream = Stream(prepared, piece.split, size)
+        example = sum(np.prod(shape) * dtype.itemsize for shape, dtype in stream.spec.values())
+        rows = np.arange(piece.low, piece.high)
+        return stream[rows] if example * len(rows) <= KEPT_BYTES else {}
+
+    key = f'{prepared.digest} {tuple(piece)}' + (f' {size}' if size else '')
     name = re.sub('[/:]', '-', prepared.name)
-    return kept.arrays(f'{name}-{prepared.path.name}-{key}', lambda: _decoded(prepared, piece))
+    key = hashlib.sha256(key.encode()).hexdigest()[:12]
+    return kept.arrays(f'{name}-{prepared.path.name}-{key}', decoded)
 
 
-def _decoded(prepared: Prepared, piece: Piece) -> Arrays:
-    source, first = _opened(prepared, piece.split)
-    if sum(a.nbytes for a in first.values()) * (piece.high - piece.low) > KEPT_BYTES:
-        return {}
-    return _stack(source.__getitems__(list(range(piece.low, piece.high))))
+class Stream:
+    """A whole split, decoded a batch at a time, as it is asked for."""
+
+    def __init__(self, prepared: Prepared, split: str, size: tuple[int, int] | None = None):
+        self._place = f'{prepared.name}, {split}'
+        self.fingerprint = f'{prepared.digest}-{split}' + (f'-{size[0]}x{size[1]}' if size else '')
+        self._source, shapes = _opened(prepared, split)
+        if size and not shapes:
+            raise UserError(f'data.size={size}: {prepared.name} has no images of 8 bits')
+        self._images = {name: (*(size or s[:2]), s[2]) for name, s in shapes.items()}
+        for name, shape in self._images.items():
+            if None in shape:
+                raise UserError(
+                    f'{prepared.name}: images of the field {name!r} differ in size; set data.size '
+                    'to scale and cut all to one size, such as --config.data.size=224'
+                )
+        self.spec = {name: (a.shape[1:], a.dtype) for name, a in self[np.arange(1)].items()}
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, indices: np.ndarray) -> Arrays:
+        examples = self._source.__getitems__([int(i) for i in indices])
+
+        def encoded(field: str) -> Callable[[int], tuple[bytes, str]]:
+            return lambda n: (examples[n][field], f'{self._place}[{indices[n]}], {field}')
+
+        found = {
+            name: images.decode_all(len(examples), shape, encoded(name))
+            for name, shape in self._images.items()
+        }
+        return found | _stack([{n: v for n, v in e.items() if n not in found} for e in examples])
 
 
-def _opened(prepared: Prepared, split: str) -> tuple[Any, Arrays]:
-    """A whole split -> (TFDS's data source, its first example as arrays of one row)."""
+def _opened(prepared: Prepared, split: str) -> tuple[Any, dict[str, tuple[int | None, ...]]]:
+    """A whole split -> (TFDS's data source, shapes of the images it leaves encoded)."""
     import tensorflow_datasets as tfds
 
-    logger = logging.getLogger('absl')
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # TFDS advises OpenCV at the first image it decodes
     try:
-        source = tfds.builder_from_directory(str(prepared.path)).as_data_source(split=split)
-        return source, _stack([source[0]])
-    except UserError:
-        raise
+        builder = tfds.builder_from_directory(str(prepared.path))
+        shapes = {
+            name: feature.shape
+            for name, feature in builder.info.features.items()
+            if type(feature) is tfds.features.Image  # a subclass is more than an image
+            and feature.np_dtype == np.uint8
+            and feature.shape[2:] in ((1,), (3,))
+        }
+        decoders = {name: tfds.decode.SkipDecoding() for name in shapes}
+        source = builder.as_data_source(split=split, decoders=decoders or None)
+        source[0]
+        return source, shapes
     except Exception as error:  # whatever a foreign or damaged folder makes TFDS raise
         first = (str(error).splitlines() or [''])[0]
         raise UserError(
             f'{prepared.path} cannot be read ({type(error).__name__}: {first}); '
             f'delete the folder and run: nnjax data prepare {prepared.name}'
         ) from None
-    finally:
-        logger.setLevel(level)
 
 
 def _stack(examples: list[dict]) -> Arrays:
@@ -192,18 +234,3 @@ def _stack(examples: list[dict]) -> Arrays:
         narrow = {'int64': np.int32, 'float64': np.float32}.get(array.dtype.name)
         fields[name] = array.astype(narrow) if narrow else array
     return fields
-
-
-class _Stream:
-    """A split too large to keep: batches are decoded as they are asked for."""
-
-    def __init__(self, prepared: Prepared, split: str):
-        self._source, first = _opened(prepared, split)
-        self.fingerprint = f'{prepared.digest}-{split}'
-        self.spec = {name: (array.shape[1:], array.dtype) for name, array in first.items()}
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, indices: np.ndarray) -> Arrays:
-        return _stack(self._source.__getitems__([int(i) for i in indices]))

@@ -1,5 +1,7 @@
 """A whole split through the model: exact averages, predictions, scores."""
 
+import functools
+
 import jax
 import numpy as np
 
@@ -19,10 +21,12 @@ class Evaluator:
         self._made = made
         self._source = source
         rows = made.placement.rows(min(made.config.eval_batch, len(source)))
-        self._batches = lambda: pipeline.evaluation_batches(source, made.prepare, rows)
+        batches = functools.partial(pipeline.evaluation_batches, source, made.prepare, rows)
         if example_bytes(made.example) * len(source) <= RESIDENT_BYTES:
-            kept = list(self._batches())
+            kept = list(batches())
             self._batches = lambda: kept
+        else:
+            self._batches = lambda: batches(ahead=True)
         self._sums = runner.empty(made.eval_sums)
 
     def __call__(self, state: State) -> dict[str, float]:

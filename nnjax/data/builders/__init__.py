@@ -27,6 +27,19 @@ def known() -> list[str]:
     return sorted({*OWN, *tfds.list_builders(with_community_datasets=False)})
 
 
+def recipe(name: str, folder: str | Path) -> str:
+    """The command by which TFDS prepares a data set of its own, where TensorFlow is installed."""
+    command = f'tfds build {name} --file_format=array_record --data_dir={folder}'
+    try:
+        import tensorflow_datasets as tfds
+
+        if tfds.builder_cls(re.split('[/:]', name)[0]).MANUAL_DOWNLOAD_INSTRUCTIONS:
+            command += ' --manual_dir=FOLDER_OF_ITS_ARCHIVES'
+    except Exception:  # what some builders need to be imported is not here
+        pass
+    return command
+
+
 def prepare(name: str, folder: str | None = None, source: str | None = None) -> str:
     """Prepares a data set to ArrayRecord -> a line that says where it lies.
 
@@ -87,7 +100,7 @@ def _stock(name: str, target: str):
     except Exception as error:  # whatever a stock recipe meets: no network, no TensorFlow
         first = (str(error).splitlines() or [''])[0][:200]
         raise UserError(
-            f'{name} cannot be prepared here ({type(error).__name__}: {first}); prepare it '
-            'with TFDS elsewhere as array_record and copy it, or set data_dir'
+            f'{name} cannot be prepared here ({type(error).__name__}: {first}); where there are a '
+            f'network and TensorFlow, run: {recipe(name, target)} and copy the folder {base}'
         ) from None
     return builder

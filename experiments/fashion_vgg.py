@@ -1,0 +1,22 @@
+"""Fashion-MNIST with VGG-11 at half of its width."""
+
+from nnjax import models, tasks
+from nnjax.config import base, bind
+from nnjax.data import sources
+from nnjax.training import optim
+
+
+def get_config(arg=''):
+    c = base(arg)
+    c.total = '30 epochs'
+    c.batch = 128
+    c.data = bind(sources.Tfds, name='fashion_mnist', valid='5000')
+    c.prepare = 'scale'
+    c.augment = 'pad_crop(2) | flip | cutout(8)'
+    c.model = bind(models.VGG, depth=11, width=0.5, norm='batch', head='average')
+    c.task = bind(tasks.classification, smoothing=0.1)
+    c.optim = bind(
+        optim.make, name='adamw', lr=0.003, decay='cosine', warmup='5%', weight_decay=0.05
+    )
+    c.best = 'max accuracy'
+    return c

@@ -1,6 +1,7 @@
 """VGG, ResNet, GoogLeNet, ViT and DeepCNN: published sizes, PyTorch's numbers, what is refused."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 import flax.linen as nn
@@ -9,18 +10,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from nnjax import schema, weights
 from nnjax.analysis import cost
 from nnjax.config import base, bind, override
 from nnjax.errors import UserError
 from nnjax.models import VGG, CifarResNet, DeepCNN, GoogLeNet, ResNet, ViT, layers
+from nnjax.models.resnet import Block
 from nnjax.weights import pytorch
 
 
 def count(model, *shape):
-    variables = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, 'float32'))
+    variables = jax.eval_shape(
+        model.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, 'float32')
+    )
     return sum(leaf.size for leaf in jax.tree.leaves(variables['params']))
 
 
@@ -55,7 +59,9 @@ def test_number_of_parameters_is_the_published_one(model, published):
 
 def test_deep_cnn_by_hand():
     widths = (1, *DeepCNN.channels)
-    convolutions = sum(9 * a * b + 2 * b for a, b in zip(widths, widths[1:]))  # scales and biases
+    convolutions = sum(
+        9 * a * b + 2 * b for a, b in itertools.pairwise(widths)
+    )  # scales and biases
     for side, last in ((28, 1), (32, 2)):
         dense = (last * last * 512 + 1) * 512 + 513 * 10
         assert count(DeepCNN(), 1, side, side, 1) == convolutions + dense
@@ -72,7 +78,12 @@ class Case:
 
 def resnet(depth, width, stem, image):
     twin = lambda m: m.ResNet(
-        {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}[depth], depth >= 50, round(64 * width), 5, stem, image[2]
+        {18: (2, 2, 2, 2), 50: (3, 4, 6, 3)}[depth],
+        depth >= 50,
+        round(64 * width),
+        5,
+        stem,
+        image[2],
     )
     return Case(ResNet(5, depth, width, stem), twin, image)
 
@@ -206,3 +217,183 @@ def test_training_is_pytorchs(torch, twins, name):
         for n, g in flat.items()
     }
     assert max(errors.values()) < (0.1 if name in DEEP else 1e-3), errors
+
+
+SMALL = {
+    'VGG': VGG(width=0.1, head='average'),
+    'ResNet': ResNet(width=0.125, stem='small'),
+    'CifarResNet': CifarResNet(depth=20),
+    'GoogLeNet': GoogLeNet(width=0.1, stem='small', auxiliary=False),
+    'ViT': ViT(patch=7, depth=1),
+    'DeepCNN': DeepCNN(channels=(4, 8, 8), pools=(1, 2), dense=(16,)),
+}
+
+
+def variables_of(model, shape):
+    """Numbers near those that training starts from, without compiling an initialisation."""
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jax.ShapeDtypeStruct(shape, 'float32'))
+    rng = np.random.default_rng(0)
+
+    def leaf(path, x):
+        if path[-1].key in ('scale', 'var'):
+            return jnp.ones(x.shape)
+        fan = max(1, np.prod(x.shape[:-1]))
+        return jnp.asarray(rng.standard_normal(x.shape, np.float32) / np.float32(np.sqrt(fan)))
+
+    return jax.tree_util.tree_map_with_path(leaf, shapes)
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_half_precision_is_for_the_computation(name):
+    x = jnp.asarray(np.random.default_rng(1).standard_normal((4, 28, 28, 1), np.float32))
+    model = SMALL[name]
+    low = model.clone(dtype=jnp.dtype('bfloat16'))
+    variables = variables_of(low, x.shape)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype('float32')}
+    y, exact = jax.jit(low.apply)(variables, x), jax.jit(model.apply)(variables, x)
+    assert y.dtype == exact.dtype == jnp.float32 and y.shape == (4, 10)
+    assert 0 < jnp.max(jnp.abs(y - exact)) < 0.1 * jnp.max(jnp.abs(exact))
+    assert 'bf16' in str(jax.make_jaxpr(low.apply)(variables, x))
+
+
+@pytest.mark.parametrize('norm', ['batch', 'layer', 'group', 'none'])
+@pytest.mark.parametrize('name', ['VGG', 'ResNet', 'CifarResNet', 'DeepCNN'])
+def test_every_norm_fits(name, norm):
+    model, x = SMALL[name].clone(norm=norm), jnp.ones((2, 28, 28, 1))
+    variables = jax.eval_shape(model.init, jax.random.key(0), x)
+    assert ('batch_stats' in variables) == (norm == 'batch')
+    flat = flatten_dict(variables['params'], sep='/')
+    assert any(place.endswith('scale') for place in flat) == (norm != 'none')
+    if name != 'VGG':  # torchvision's has biases before its normalisation
+        assert any('conv' in place and 'bias' in place for place in flat) == (norm == 'none')
+    shape = jax.eval_shape(lambda v, x: model.apply(v, x), variables, x)
+    assert shape.shape == (2, 10) and shape.dtype == jnp.float32
+
+
+@pytest.mark.parametrize('bottleneck', [False, True])
+def test_zero_init_is_of_the_last_scale_of_a_block(bottleneck):
+    block = Block(4, 1, bottleneck, 'project', 'batch', True, None)
+
+    @jax.jit
+    def scales():  # of the rest, the compiler drops what nobody reads
+        params = block.init(jax.random.key(0), jnp.ones((1, 4, 4, 3)), False)['params']
+        return {name: leaf['scale'] for name, leaf in params.items() if 'scale' in leaf}
+
+    found = {name: set(np.asarray(scale).tolist()) for name, scale in scales().items()}
+    last = 'norm3' if bottleneck else 'norm2'
+    assert found == {name: {0.0} if name == last else {1.0} for name in found}
+    assert len(found) == (4 if bottleneck else 3)
+
+
+@pytest.mark.parametrize('model', [VGG(depth=11, width=0.1), VGG(width=0.1)])
+@pytest.mark.parametrize('side', [1, 3, 28, 32, 40])
+def test_vgg_takes_images_of_any_size(model, side):
+    shape = jax.eval_shape(
+        lambda x: model.init_with_output(jax.random.key(0), x)[0], jnp.zeros((2, side, side + 1, 1))
+    )
+    assert shape.shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    'model, shape, words',
+    [
+        (VGG(), (28, 28, 1), ['VGG', '[batch, height, width, channels]', '(28, 28, 1)']),
+        (ResNet(), (1, 28, 28), ['ResNet', '(1, 28, 28)']),
+        (GoogLeNet(), (1, 14, 40, 3), ['14x40', 'inception4a receives 1 pixels', "stem='small'"]),
+        (GoogLeNet(stem='small'), (1, 1, 9, 3), ['1x9', 'use larger images']),
+        (ViT(), (1, 28, 32, 3), ['28x32', '16x16 pixels', '`patch`']),
+        (DeepCNN(), (1, 15, 28, 1), ['15x28', 'the pool after convolution 9 receives 1x3']),
+    ],
+)
+def test_images_that_do_not_fit_are_one_line(model, shape, words):
+    with pytest.raises(UserError) as error:
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
+    assert '\n' not in str(error.value)
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_smallest_images_fit():
+    for model, side in ((GoogLeNet(), 15), (GoogLeNet(stem='small'), 2), (DeepCNN(), 16)):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, side, side, 3)))
+
+
+@pytest.mark.parametrize('name', SMALL)
+def test_other_images_than_the_parameters_are_for(name):
+    model = SMALL[name]
+    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+    apply = lambda *shape: jax.eval_shape(lambda v: model.apply(v, jnp.zeros(shape)), variables)
+    with pytest.raises(UserError, match=r'images of 3 channels, but .* for 1'):
+        apply(1, 28, 28, 3)
+    if name == 'ViT':
+        with pytest.raises(UserError, match=r'28x42 images make 24 patches, .* for 16'):
+            apply(1, 28, 42, 1)
+
+
+def test_auxiliary_heads_are_for_training_alone():
+    model, x = GoogLeNet(width=0.1, stem='small', classes=7), jnp.zeros((2, 28, 28, 1))
+    variables = jax.eval_shape(model.init, jax.random.key(0), x)
+    assert {'auxiliary1', 'auxiliary2'} < set(variables['params'])
+    apply = lambda **how: lambda v: model.apply(v, x, **how)
+    keys = {'dropout': jax.random.key(1)}
+    outputs, _ = jax.eval_shape(apply(train=True, rngs=keys, mutable=['batch_stats']), variables)
+    assert outputs['logits'].shape == (2, 7)
+    assert [y.shape for y in outputs['auxiliary']] == [(2, 7), (2, 7)]
+    assert jax.eval_shape(apply(), variables).shape == (2, 7)
+
+
+def test_dropout_is_by_example_and_for_training_alone():
+    x = jnp.ones((6, 28, 28, 1))
+    for model in (VGG(depth=11, width=0.05), SMALL['ViT'].clone(dropout=0.5)):
+        variables = variables_of(model, x.shape)
+
+        @jax.jit
+        def train(x, offset=0, model=model, variables=variables):
+            with layers.shard(offset=offset):
+                return model.apply(variables, x, train=True, rngs={'dropout': jax.random.key(1)})
+
+        noisy = train(x)
+        assert len(np.unique(np.asarray(noisy[:, 0]))) > 1
+        parts = jnp.concatenate([train(x[:2]), train(x[2:], offset=2)])
+        np.testing.assert_allclose(noisy, parts, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('model', [VGG, ResNet, CifarResNet, GoogLeNet, ViT, DeepCNN])
+def test_every_field_has_a_line_of_help_and_a_default(model):
+    for field in schema.fields(model).values():
+        assert field.doc
+        schema.fields(model)[field.name].check(field.default, field.name)
+
+
+def test_depth_is_set_by_flag_and_checked():
+    c = base()
+    c.model = bind(VGG, depth=11)
+    override(c, 'model.depth', '19')
+    assert c.model.depth == 19
+    for text in ('12', 'eleven'):
+        with pytest.raises(UserError, match='one of 11, 13, 16, 19'):
+            override(c, 'model.depth', text)
+
+
+@pytest.mark.parametrize(
+    'model, published',
+    [
+        (ResNet(1000, 18), 1.814e9),
+        (ResNet(1000, 34), 3.664e9),
+        (ResNet(1000, 50), 4.089e9),
+        (VGG(1000, 16), 15.470e9),
+        (GoogLeNet(1000), 1.498e9),
+    ],
+    ids=['resnet18', 'resnet34', 'resnet50', 'vgg16', 'googlenet'],
+)
+def test_cost_is_the_published_one(model, published):
+    """torchvision's table counts products, those with padding too; `nnjax cost` leaves these out
+    and counts two operations a product and what is no product."""
+    rows = cost.model_table(model, jax.ShapeDtypeStruct((2, 224, 224, 3), 'float32'), train=False)
+    products = sum(
+        row.parameters * np.prod(row.outputs[0][:-1])
+        for row in rows
+        if row.kind in ('Conv', 'Dense')
+    )
+    assert products == pytest.approx(published, rel=2e-3)
+    assert 0.92 < sum(row.flops for row in rows) / 2 / published < 1
+    assert sum(row.parameters for row in rows) == count(model, 1, 224, 224, 3)

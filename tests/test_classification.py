@@ -141,6 +141,20 @@ def test_score_equals_scikit_learn():
     assert 0 <= scores['ece'] <= 1
 
 
+@pytest.mark.parametrize('loss', LOSSES)
+def test_auxiliary_outputs_have_a_weight_in_the_loss_alone(loss):
+    others = LOGITS[::-1], 2 * LOGITS
+    outputs = {'logits': LOGITS, 'auxiliary': others}
+    task = classification(loss, smoothing=0.1, class_weights=WEIGHTS, auxiliary_weight=0.25)
+    batch = {'label': LABELS}
+    wanted = mean(task.loss(LOGITS, batch))
+    wanted += 0.25 * sum(mean(task.loss(other, batch)) for other in others)
+    assert mean(task.loss(outputs, batch)) == pytest.approx(wanted, rel=1e-5)
+    jax.tree.map(
+        np.testing.assert_array_equal, task.metrics(outputs, batch), task.metrics(LOGITS, batch)
+    )
+
+
 def test_top_k_needs_more_classes_than_k():
     assert set(classification().metrics(LOGITS, {'label': LABELS})) == {'accuracy', 'top5'}
     assert set(classification(top_k=6).metrics(LOGITS, {'label': LABELS})) == {'accuracy'}

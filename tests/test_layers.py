@@ -1,4 +1,7 @@
-"""Imports run one way: cli, report, analysis -> training -> build -> models | tasks | data -> ops."""
+"""Imports run one way: cli, report, analysis -> training -> build -> models | tasks | data -> ops.
+
+The room weights stands beside training: cli -> weights -> models.
+"""
 
 import ast
 from pathlib import Path
@@ -17,10 +20,21 @@ ALLOWED = {
     'schema': set(),
     'config': {'schema'},
     'build': {'schema', 'config'},
+    'weights': {'models'},
     'training': {'schema', 'config', 'build', 'models', 'tasks', 'data'},
     'report': {'ops'},
     'analysis': {'training', 'build', 'config', 'data'},
-    'cli': {'training', 'report', 'analysis', 'config', 'data', 'models', 'tasks', 'ops'},
+    'cli': {
+        'training',
+        'report',
+        'analysis',
+        'config',
+        'data',
+        'models',
+        'tasks',
+        'ops',
+        'weights',
+    },
     '__init__': {'training', 'config'},
     '__main__': {'cli'},
 }

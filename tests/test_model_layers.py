@@ -306,6 +306,69 @@ def test_max_pool_twice_differentiated(window):
     near(jax.jit(jax.jacrev(jax.grad(cubes)))(x), expected)
 
 
+@pytest.mark.parametrize('shape', [(14, 14), (7, 7), (8, 12), (3, 1), (1, 9), (15, 20)])
+@pytest.mark.parametrize('size', [1, 4, 7])
+def test_adaptive_average_is_pytorchs(torch, shape, size):
+    x = normal(0, 2, *shape, 3)
+    actual = value_and_gradients(lambda x: layers.adaptive_avg_pool(x, size), x)
+    expected = torch_value_and_gradients(
+        torch,
+        lambda x: channels_last(torch.nn.functional.adaptive_avg_pool2d(channels_first(x), size)),
+        x,
+    )
+    jax.tree.map(lambda a, b: near(a, b, 1e-5), actual, expected)
+
+
+# Normalisation
+
+NORMS = {
+    'layer': lambda f, x, scale, bias: f.layer_norm(x, x.shape[-1:], scale, bias),
+    'group': lambda f, x, scale, bias: channels_last(
+        f.group_norm(channels_first(x), {64: 32, 6: 2, 5: 1}[x.shape[-1]], scale, bias)
+    ),
+}
+
+
+@pytest.mark.parametrize('kind', NORMS)
+@pytest.mark.parametrize('shape', [(2, 5, 4, 6), (3, 7, 64), (2, 3, 5)])
+@pytest.mark.parametrize('relu', [False, True])
+def test_norm_is_pytorchs(torch, kind, shape, relu):
+    x, scale, bias = 3 + normal(0, *shape), normal(1, shape[-1]), normal(2, shape[-1])
+    layer = layers.norm(kind, relu=relu)
+    actual = value_and_gradients(
+        lambda x, scale, bias: layer.apply({'params': {'scale': scale, 'bias': bias}}, x, True),
+        x, scale, bias,
+    )  # fmt: skip
+    positive = torch.relu if relu else lambda y: y
+    expected = torch_value_and_gradients(
+        torch, lambda *a: positive(NORMS[kind](torch.nn.functional, *a)), x, scale, bias
+    )
+    jax.tree.map(near, actual, expected)
+    variables = {'params': {'scale': scale, 'bias': bias}}
+    half = layer.apply(variables, x.astype(jnp.bfloat16))
+    assert half.dtype == jnp.bfloat16
+    near(half.astype(jnp.float32), actual[0], 0.1)
+
+
+def test_norm_by_name():
+    x = normal(0, 2, 3)
+    np.testing.assert_array_equal(layers.norm('none')(x, True), x)
+    np.testing.assert_array_equal(layers.norm('none', relu=True)(x), jnp.maximum(x, 0))
+    assert layers.norm('batch', relu=True, epsilon=1e-3) == layers.BatchNorm(True, epsilon=1e-3)
+
+
+@pytest.mark.parametrize('size', [1, 4, 5])
+def test_local_response_norm_is_pytorchs(torch, size):
+    x = 3 * normal(0, 2, 3, 3, 7)
+    numbers = {'alpha': 0.3, 'beta': 0.6, 'k': 1.5}
+    theirs = torch.nn.functional.local_response_norm
+    actual = value_and_gradients(lambda x: layers.local_response_norm(x, size, **numbers), x)
+    expected = torch_value_and_gradients(
+        torch, lambda x: channels_last(theirs(channels_first(x), size, **numbers)), x
+    )
+    jax.tree.map(lambda a, b: near(a, b, 1e-5), actual, expected)
+
+
 # Dropout
 
 

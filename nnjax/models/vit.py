@@ -25,7 +25,8 @@ class Attention(nn.Module):
         width = x.shape[-1]
         x = layers.Dense(3 * width, kernel_init=small, dtype=self.dtype, name='qkv')(x)
         q, k, v = jnp.moveaxis(x.reshape(*x.shape[:2], 3, width // HEAD, HEAD), 2, 0)
-        x = jax.nn.dot_product_attention(q, k, v).reshape(*x.shape[:2], width)
+        with jax.numpy_dtype_promotion('standard'):  # of bfloat16, to a softmax in float32
+            x = jax.nn.dot_product_attention(q, k, v).reshape(*x.shape[:2], width)
         return layers.Dense(width, kernel_init=small, dtype=self.dtype, name='proj')(x)
 
 

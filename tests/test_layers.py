@@ -13,7 +13,7 @@ ALLOWED = {
     'ops': set(),
     'models': {'ops'},
     'tasks': {'ops'},
-    'data': set(),
+    'data': {'schema'},
     'schema': set(),
     'config': {'schema'},
     'build': {'schema', 'config'},

@@ -2,17 +2,12 @@
 
 import ast
 import inspect
-import math
-import types
 import typing
 from collections.abc import Callable
 from types import ModuleType
-from typing import Annotated, Any, Literal
 
+from nnjax import schema
 from nnjax.errors import UserError, nearest
-from nnjax.fields import Range
-
-_WORDS = {int: 'a whole number', float: 'a number', str: 'a text', bool: 'True or False'}
 
 
 def operations(module: ModuleType) -> dict[str, Callable]:
@@ -78,58 +73,13 @@ def _build(node: ast.expr, text: str, module: ModuleType, kind: str) -> Callable
         bound = inspect.signature(operation).bind(*arguments, **keywords)
     except TypeError as error:
         raise UserError(f'{place}: {error}; {_usage(operation)}') from None
-    hints = typing.get_type_hints(operation, include_extras=True)
-    for argument, value in bound.arguments.items():
-        if not _fits(value, hints[argument]):
-            wanted = _words(hints[argument])
-            raise UserError(
-                f'{place}: {argument}={value!r}: expected {wanted}; {_usage(operation)}'
-            )
+    known = schema.fields(operation)
     try:
-        return operation(*arguments, **keywords)
-    except UserError as error:  # what no annotation can say
+        for argument, value in bound.arguments.items():
+            bound.arguments[argument] = known[argument].check(value, argument)
+        return operation(*bound.args, **bound.kwargs)
+    except UserError as error:
         raise UserError(f'{place}: {error}; {_usage(operation)}') from None
-
-
-def _options(annotation: Any) -> tuple:
-    """The members of a union; a lone type is a union of one."""
-    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
-    return typing.get_args(annotation) if union else (annotation,)
-
-
-def _fits(value: Any, annotation: Any) -> bool:
-    """Whether a literal is of a type: numbers, texts, `nnjax.fields`, choices, tuples of these."""
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if len(options := _options(annotation)) > 1:
-        return any(_fits(value, option) for option in options)
-    if origin is Literal:
-        return value in args
-    if origin is tuple:
-        if not isinstance(value, tuple) or not value:
-            return False
-        kinds = args[:1] * len(value) if args[-1] is Ellipsis else args
-        return len(value) == len(kinds) and all(map(_fits, value, kinds))
-    if origin is Annotated:
-        return _fits(value, args[0]) and all(value in m for m in args[1:] if isinstance(m, Range))
-    kinds = (int, float) if annotation is float else annotation
-    if not isinstance(value, kinds) or (isinstance(value, bool) and annotation is not bool):
-        return False
-    return annotation is not float or math.isfinite(value)
-
-
-def _words(annotation: Any) -> str:
-    """'a number in [0, 1]'."""
-    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if len(options := _options(annotation)) > 1:
-        return ' or '.join(map(_words, options))
-    if origin is Literal:
-        return 'one of ' + ', '.join(map(repr, args))
-    if origin is tuple:
-        count = '' if args[-1] is Ellipsis else f' of {len(args)}'
-        return f'a tuple{count}, each {_words(args[0])}'
-    if origin is Annotated:
-        return ' '.join([_words(args[0]), *(str(m) for m in args[1:] if isinstance(m, Range))])
-    return _WORDS[annotation]
 
 
 def _usage(operation: Callable) -> str:

@@ -118,15 +118,14 @@ def empty(sums: step.Sums) -> step.Sums:
 
 @functools.lru_cache(maxsize=32)
 def compiled(program: step.Program, placement: Placement, kind: str) -> Callable:
-    """The compiled 'init', 'one', 'many', 'evaluate' or 'predict', one for equal programs."""
+    """The compiled 'init', 'one', 'many' ... of `step` and this module, one for equal programs."""
     if kind == 'one':
         return placement.compile(one(program))
     if kind == 'many':
         return placement.compile(many(program), split_axis=1)
     if kind == 'evaluate':
         return placement.compile(evaluate(program), donate=False)
-    plain = {'init': step.init, 'predict': step.predict_step}[kind]
-    return jax.jit(functools.partial(plain, program))
+    return jax.jit(functools.partial(getattr(step, kind), program))
 
 
 def evaluate(program: step.Program) -> Callable:

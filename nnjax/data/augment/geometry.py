@@ -61,12 +61,10 @@ def affine(
 
     def move(key, image):
         turn_key, move_key, scale_key, shear_key = jax.random.split(key, 4)
-        (a, b), (c, d) = turned(_angle(turn_key, degrees))
-        lean = jnp.tan(_angle(shear_key, shear))
         factor = jax.random.uniform(scale_key, (), minval=low, maxval=high)
         down, along = jax.random.uniform(move_key, (2,), minval=-translate, maxval=translate)
-        inverse = ((a / factor, b / factor), ((c + lean * a) / factor, (d + lean * b) / factor))
-        return warp(image, inverse, (down * image.shape[0], along * image.shape[1]))
+        linear = inverse(_angle(turn_key, degrees), _angle(shear_key, shear), factor)
+        return warp(image, linear, (down * image.shape[0], along * image.shape[1]))
 
     return on_image(move)
 
@@ -124,11 +122,13 @@ def _central(height: int, width: int, ratio: tuple[float, float]) -> tuple[int, 
 def _stretched(image: jax.Array, start, size, axis: int) -> jax.Array:
     """`size` rows or columns from `start` on, enlarged to as many as the image has, bilinear."""
     length = image.shape[axis]
-    places = (jnp.arange(length) + 0.5) * size / length - 0.5
+    start, size = start.astype(jnp.float32), size.astype(jnp.float32)
+    places = (jnp.arange(length, dtype=jnp.float32) + 0.5) * size / length - 0.5
     places = start + jnp.clip(places, 0, size - 1)
-    low = jnp.floor(places).astype(jnp.int32)
+    low = jnp.floor(places)
     part = jnp.expand_dims(places - low, tuple({0, 1, 2} - {axis}))
-    first, second = jnp.take(image, low, axis), jnp.take(image, low + 1, axis, mode='clip')
+    place = low.astype(jnp.int32)
+    first, second = jnp.take(image, place, axis), jnp.take(image, place + 1, axis, mode='clip')
     return (1 - part) * first + part * second
 
 
@@ -138,14 +138,21 @@ def turned(angle: jax.Array):
     return (cos, sin), (-sin, cos)
 
 
-def warp(image: jax.Array, inverse, move=(0.0, 0.0)) -> jax.Array:
+def inverse(angle: jax.Array, shear: jax.Array, factor: jax.Array):
+    """Radians, radians, a scale -> what `warp` takes for a shear, then a rotation, then a scale."""
+    (yy, yx), (xy, xx) = turned(angle)
+    lean = jnp.tan(shear)
+    return (yy / factor, yx / factor), ((xy + lean * yy) / factor, (xx + lean * yx) / factor)
+
+
+def warp(image: jax.Array, linear, move=(0.0, 0.0)) -> jax.Array:
     """image [H, W, C] under an affine map that keeps its size; bilinear, zero outside.
 
-    The map's linear part about the centre is given by its inverse, ((yy, yx), (xy, xx)); `move` is
-    how far it then moves everything, down and to the right, in pixels.
+    `linear` is the inverse of the map's linear part about the centre, ((yy, yx), (xy, xx)); `move`
+    is how far it then moves everything, down and to the right, in pixels.
     """
     height, width, _ = image.shape
-    (yy, yx), (xy, xx) = inverse
+    (yy, yx), (xy, xx) = linear
     y = jnp.arange(height, dtype=jnp.float32)[:, None] - (height - 1) / 2 - move[0]
     x = jnp.arange(width, dtype=jnp.float32)[None, :] - (width - 1) / 2 - move[1]
     rows = (yy * y + yx * x) + (height - 1) / 2

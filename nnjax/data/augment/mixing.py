@@ -47,6 +47,7 @@ def _share(key: jax.Array, alpha: float, probability: float) -> jax.Array:
     """The example's own share of a mixture: 1 without strength, or by chance."""
     if alpha == 0:
         return jnp.float32(1)
-    beta_key, chance_key = jax.random.split(key)
-    share = jax.random.beta(beta_key, alpha, alpha, dtype=jnp.float32)
-    return jnp.where(jax.random.bernoulli(chance_key, probability), share, 1)
+    gamma_key, chance_key = jax.random.split(key)
+    # X / (X + Y) of two Gamma(alpha) is Beta; from their logarithms, since small ones underflow.
+    one, two = jax.random.loggamma(gamma_key, jnp.float32(alpha), (2,))
+    return jnp.where(jax.random.bernoulli(chance_key, probability), jax.nn.sigmoid(one - two), 1)

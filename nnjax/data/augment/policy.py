@@ -96,7 +96,7 @@ def sharpen(image: jax.Array, amount) -> jax.Array:
 def posterize(image: jax.Array, bits: int) -> jax.Array:
     """Keeps the upper `bits` of each byte."""
     step = 2 ** (8 - bits)
-    return _bytes(image) // step * step / jnp.float32(255)
+    return (_bytes(image) // step * step).astype(jnp.float32) / 255
 
 
 def solarize(image: jax.Array, threshold: float) -> jax.Array:
@@ -119,7 +119,7 @@ def equalize(image: jax.Array) -> jax.Array:
         table = (step // 2 + jnp.cumsum(count) - count) // jnp.maximum(step, 1)
         return jnp.where(step > 0, jnp.minimum(table, 255)[channel], channel)
 
-    return jax.vmap(one, -1, -1)(_bytes(image)) / jnp.float32(255)
+    return jax.vmap(one, -1, -1)(_bytes(image)).astype(jnp.float32) / 255
 
 
 def _bytes(image: jax.Array) -> jax.Array:

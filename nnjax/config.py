@@ -27,6 +27,8 @@ def run(
     eval_batch: Count = 500,
     prepare: Operations = '',
     augment: Operations = '',
+    tta: Operations = '',
+    tta_views: Count = 8,
     accumulate: Count = 1,
     ema: BelowOne | None = None,
     init_from: str | None = None,
@@ -52,6 +54,9 @@ def run(
       eval_batch: examples in an evaluation step
       prepare: operations on the host, once, on every split (nnjax.data.prepare)
       augment: operations on the device, in the training step (nnjax.data.augment)
+      tta: operations that make the views of a test-time augmentation; scores and predictions are
+        then of the mean prediction, loss and metrics during training remain of the example itself
+      tta_views: views of an example, the first of which is the example itself
       accumulate: microbatches in a step; the update equals the large batch's
       ema: decay of an exponential moving average of the parameters, which is then evaluated
       init_from: start from the best parameters of this run folder, or from a .safetensors file

@@ -154,6 +154,15 @@ def test_data_show_draws_a_picture(capsys, tmp_path):
     assert Image.open(tmp_path / 'sheet.png').size[0] > 100
 
 
+def test_data_show_draws_every_operation(capsys, tmp_path):
+    sheet = tmp_path / 'sheet.png'
+    code, out, _ = nnjax(
+        capsys, 'data', 'show', '--config=digits_mlp', '--operations', f'--output={sheet}'
+    )
+    width, height = Image.open(sheet).size
+    assert code == 0 and '16 operations' in out and height > 2 * width
+
+
 def test_data_prepare(capsys, tmp_path):
     code, _, _ = nnjax(capsys, 'data', 'prepare', 'digits', f'--data_dir={tmp_path}')
     assert code == 0 and list(tmp_path.rglob('*.array_record*'))
@@ -261,6 +270,11 @@ BAD = [
     ('set', ['augment=flip | pad_crop('], 'augment'),
     ('set', ['augment=pad_crop(wide=3)'], 'pad_crop'),
     ('set', ['augment=__import__("os")'], '__import__'),
+    ('set', ['augment=mixup', 'batch=15'], 'batch=15 must be a multiple of 2'),
+    ('set', ['augment=normalize((0.5, 0.5))'], 'mean has 2 numbers, the images 1 channels'),
+    ('set', ['tta=flop'], "tta='flop', column 1: unknown operation"),
+    ('set', ['tta=mixup'], 'make no views'),
+    ('set', ['tta_views=0'], '>= 1'),
     ('set', ['prepare=scal(16)'], "did you mean 'scale'"),
     ('set', ['data.name=digts'], "did you mean 'digits'"),
     ('set', ['data.name=mnist'], 'nnjax data prepare mnist'),

@@ -12,7 +12,38 @@ from nnjax.data.source import Rows
 from nnjax.errors import UserError
 
 IMAGE = jnp.asarray(np.random.default_rng(0).random((12, 12, 3), np.float32))
-OPERATIONS = ['pad_crop(2)', 'translate(3)', 'flip', 'rotate(20)', 'cutout(4)', 'noise(0.1)']
+OPERATIONS = [
+    'pad_crop(2)',
+    'translate(3)',
+    'flip',
+    'rotate(20)',
+    'affine',
+    'random_resized_crop',
+    'cutout(4)',
+    "erasing(1.0, fill='noise')",
+    'gaussian_blur',
+    'noise(0.1)',
+    'color_jitter',
+    'grayscale(0.5)',
+    'rand_augment(3, 20)',
+]
+NO_STRENGTH = [
+    'pad_crop(0)',
+    'translate(0)',
+    'flip(0.0)',
+    'rotate(0.0)',
+    'affine(0, 0, (1, 1), 0)',
+    'random_resized_crop((1, 1), (1, 1))',
+    'cutout(0)',
+    'erasing(0)',
+    'gaussian_blur((0, 0))',
+    'gaussian_blur(probability=0)',
+    'noise(0.0)',
+    'color_jitter(0, 0, 0, 0)',
+    'grayscale(0)',
+    'normalize(0, 1)',
+    'rand_augment(0)',
+]
 
 
 def apply(text, key=0, image=IMAGE):
@@ -43,9 +74,7 @@ def test_vmap_equals_one_by_one(text):
         np.testing.assert_allclose(operation(key, {'image': image})['image'], found, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    'text', ['pad_crop(0)', 'translate(0)', 'flip(0.0)', 'rotate(0.0)', 'cutout(0)', 'noise(0.0)']
-)
+@pytest.mark.parametrize('text', NO_STRENGTH)
 def test_no_strength_is_no_change(text):
     np.testing.assert_allclose(apply(text)['image'], IMAGE, atol=1e-6)
 
@@ -106,6 +135,7 @@ def test_noise_has_the_deviation():
         ('(lambda: 1)()', 'expected an operation'),
         ('__import__("os")', 'unknown operation'),
         ('jax', 'unknown operation'),
+        ('geometry', 'unknown operation'),
     ],
 )
 def test_bad_text_is_one_line_and_runs_nothing(text, words):
@@ -152,10 +182,27 @@ def test_resize():
         (augment, 'noise(deviation=-0.1)', 'deviation=-0.1'),
         (augment, 'noise(1e999)', 'deviation=inf'),
         (augment, '  flip | flop', "column 10: unknown operation 'flop'"),
+        (
+            augment,
+            'normalize((0.5, 0), (1, 0))',
+            'std=(1, 0): expected a number > 0 or a tuple of numbers > 0',
+        ),
+        (augment, "normalize((0.5, 'x'))", 'expected a number or a tuple of numbers;'),
+        (
+            augment,
+            'affine(scale=1)',
+            'scale=1: expected a tuple of 2: (a number > 0, a number > 0)',
+        ),
+        (augment, 'affine(scale=(1, 1, 1))', 'expected a tuple of 2'),
+        (augment, 'random_resized_crop((0.5, 0.1))', 'column 1: scale=(0.5, 0.1): expected (low'),
+        (augment, 'flip | gaussian_blur(kernel=4)', 'column 8: kernel=4: expected an odd number'),
+        (augment, "erasing(fill='red')", "fill='red': expected one of zero, noise"),
+        (augment, 'rand_augment(2, 31)', 'magnitude=31: expected a number in [0, 30]'),
+        (augment, 'color_jitter(hue=0.6)', 'hue=0.6: expected a number in [0, 0.5]'),
         (prepare, 'scale(0)', 'high=0: expected a number > 0'),
         (prepare, 'resize(0, 5)', 'height=0'),
         (prepare, 'resize(5)', 'resize(height: int, width: int'),
-        (prepare, 'standardize(3)', 'field=3: expected a text'),
+        (prepare, 'standardize(3)', 'field=3: expected a string'),
     ],
 )
 def test_a_bad_argument_is_one_line(module, text, words):

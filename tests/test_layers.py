@@ -16,7 +16,7 @@ ALLOWED = {
     'ops': set(),
     'models': {'ops'},
     'tasks': {'ops'},
-    'data': set(),
+    'data': {'schema'},
     'schema': set(),
     'config': {'schema'},
     'build': {'schema', 'config'},

@@ -2,16 +2,19 @@
 
 nnjax data prepare NAME [--source=FOLDER]    prepares NAME for training
 nnjax data show --config=EXPERIMENT          writes a picture of an augmented training batch
+nnjax data show --config=EXPERIMENT --operations    ... of what each operation does to its images
 """
 
 from pathlib import Path
 
+import numpy as np
 from absl import flags
 
 from nnjax.cli import options
 from nnjax.errors import UserError, unknown
 
 ARGUMENTS = 'prepare NAME | show'
+PAIRS, WIDE = 4, 144  # of examples for each operation; pixels across one: its name fits below
 
 
 def define(values: flags.FlagValues) -> None:
@@ -29,6 +32,12 @@ def define(values: flags.FlagValues) -> None:
         'examples in the picture (show)',
         lower_bound=1,
         upper_bound=4096,
+        flag_values=values,
+    )
+    flags.DEFINE_bool(
+        'operations',
+        False,
+        'a row for each operation there is, with its defaults (show)',
         flag_values=values,
     )
     flags.DEFINE_integer(
@@ -53,7 +62,7 @@ def run(parsed: options.Options) -> None:
 def _show(parsed: options.Options) -> None:
     spec = options.required(parsed, 'config')
     from nnjax import config as configs
-    from nnjax.report import sheet
+    from nnjax.report import pictures, sheet
     from nnjax.training import feed
     from nnjax.training.setup import setup
 
@@ -62,10 +71,27 @@ def _show(parsed: options.Options) -> None:
     if output.suffix != '.png':
         raise UserError(f'--output={output}: the picture is a .png')
     made = setup(config)
-    batch = feed.augmented(made, parsed.flags.step, parsed.flags.examples)
-    if batch.get('image') is None or batch['image'].ndim != 4:
+    if 'image' not in made.example or len(made.example['image'][0]) != 3:
         raise UserError(f'{spec} has no images to show (fields: {", ".join(made.example)})')
-    labels = made.dataset.labels
-    captions = [labels[int(i)] if labels else str(int(i)) for i in batch['label']]
+    step = parsed.flags.step
+    if parsed.flags.operations:
+        rows = feed.operations(made, step, PAIRS)
+        images = np.concatenate([pictures.pixels(images) for images in rows.values()])
+        captions = [name or 'prepared' for name in rows for _ in rows[name]]
+        scale = max(1, round(WIDE / images.shape[2]))
+        sheet.write(output, images, captions, columns=len(rows['']), scale=scale)
+        print(f'{len(rows) - 1} operations on examples of step {step} in {output}')
+        return
+    batch = feed.augmented(made, step, parsed.flags.examples)
+    labels = batch.get(config.task.get('label'), [''] * len(batch['image']))
+    captions = [_caption(label, made.dataset.labels) for label in labels]
     sheet.write(output, batch['image'], captions)
-    print(f'{len(captions)} examples of step {parsed.flags.step} in {output}')
+    print(f'{len(captions)} examples of step {step} in {output}')
+
+
+def _caption(label, names: tuple[str, ...]) -> str:
+    """A class, or shares of several: '0.7 shirt 0.3 bag'."""
+    if not np.ndim(label):
+        return names[int(label)] if names else str(label)
+    shares = [(label[n], names[n] if names else str(n)) for n in np.argsort(-label, kind='stable')]
+    return ' '.join(f'{share:.1f} {name}' for share, name in shares if share >= 0.05)

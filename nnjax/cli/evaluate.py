@@ -1,6 +1,7 @@
 """scores a run folder's parameters on a split
 
-Prints JSON: the averages of the loss and the task's metrics, and the task's scores.
+Prints JSON: the averages of the loss and the task's metrics, and the task's scores. A field of
+the run's config is changed for this once by --config.FIELD=VALUE, such as --config.tta='flip(1)'.
 """
 
 import json
@@ -9,6 +10,8 @@ from absl import flags
 
 from nnjax.cli import options
 from nnjax.errors import UserError
+
+RESTORES = True  # fields given are those of a run folder's config
 
 
 def define(values: flags.FlagValues) -> None:

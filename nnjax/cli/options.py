@@ -41,7 +41,7 @@ def parse(command: str, module, argv: list[str]) -> Options | None:
     if overrides and 'config' not in values:
         name = next(iter(overrides))
         raise UserError(f"nnjax {command} takes no --config.{name}: the config is the run folder's")
-    if overrides and not values.config:
+    if overrides and not values.config and not getattr(module, 'RESTORES', False):
         raise UserError('--config.FIELD needs --config=EXPERIMENT')
     if rest and not getattr(module, 'ARGUMENTS', ''):
         hint = nearest(f'--{rest[0]}', [f'--{n}' for n in values])

@@ -1,6 +1,7 @@
 """writes class and probability for image files, a folder, .npz, .npy or .csv
 
-A CSV or JSON lines file, by its ending; standard output without --output.
+A CSV or JSON lines file, by its ending; standard output without --output. A field of the run's
+config is changed for this once by --config.FIELD=VALUE, such as --config.tta='flip(1)'.
 """
 
 import csv
@@ -15,6 +16,7 @@ from nnjax.cli import options
 from nnjax.errors import UserError
 
 ARGUMENTS = 'INPUT ...'
+RESTORES = True  # fields given are those of a run folder's config
 
 
 def define(values: flags.FlagValues) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from nnjax.data import pipeline
 from nnjax.data.source import Source
-from nnjax.training import runner, step
+from nnjax.training import predict, runner, step
 from nnjax.training.setup import RESIDENT_BYTES, Setup, example_bytes
 from nnjax.training.state import State
 
@@ -42,13 +42,13 @@ class Evaluator:
     def predictions(self, state: State) -> dict[str, np.ndarray]:
         """Every row's predictions, loss, example fields and index, in the split's order."""
         made = self._made
-        run = runner.compiled(made.program, made.placement, 'predict')
+        run = runner.compiled(made.program, made.placement, 'predict_step')
         task = made.program.task(made.hyperparameters['task'])
         parts: list[dict[str, np.ndarray]] = []
         for batch in self._batches():
             real = batch['mask'] > 0
             fields = {n: a for n, a in batch.items() if n != 'index'}
-            predicted = jax.device_get(run(state, fields, made.hyperparameters))
+            predicted = predict.averaged(made, run, state, fields)
             inputs = {id(array) for array in jax.tree.leaves(task.inputs(batch))}
             rest = {n: a for n, a in batch.items() if n != 'mask' and id(a) not in inputs}
             parts.append({n: a[real] for n, a in {**rest, **predicted}.items()})

@@ -5,14 +5,18 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from nnjax.data import order, pipeline
-from nnjax.training import step
+from nnjax.data import augment, order, pipeline, spec
+from nnjax.data.augment import chain
+from nnjax.training import runner, step
 from nnjax.training.setup import Setup
 
 
 def rows(made: Setup) -> int:
-    """Rows in a training batch: the config's, rounded up so that all devices get as many."""
-    share = made.placement.devices * made.config.accumulate
+    """Rows in a training batch: the config's, rounded up so that all devices get as many.
+
+    Where operations mix pairs, every share is even.
+    """
+    share = made.placement.devices * made.config.accumulate * (2 if made.program.labels else 1)
     return -(-made.config.batch // share) * share
 
 
@@ -53,11 +57,30 @@ def stream(made: Setup, start: int) -> Iterator[dict[str, np.ndarray]]:
 
 def augmented(made: Setup, number: int, count: int) -> dict[str, np.ndarray]:
     """The first `count` examples of a training step as the model sees them."""
-    index = order.order(
-        made.config.seed, np.array([number]), len(made.dataset.train), made.config.batch
-    )[0][:count]
-    batch = made.prepare(made.dataset.train[index])
-    batch['mask'] = np.ones(len(index), np.float32)
-    return jax.device_get(
-        step.augmented(made.program, np.uint32(made.config.seed), np.int32(number), batch)
-    )
+    whole = count + count % 2 if made.program.labels else count  # pairs stay together
+    batch = _plain(made, number, made.config.batch, whole)
+    run = runner.compiled(made.program, made.placement, 'augmented')
+    seen = jax.device_get(run(np.uint32(made.config.seed), np.int32(number), batch))
+    return {name: array[:count] for name, array in seen.items()}
+
+
+def operations(made: Setup, number: int, pairs: int) -> dict[str, np.ndarray]:
+    """Images [2 * pairs, H, W, C] after each operation, by name, with its defaults.
+
+    Under '' they are as prepared. `number` tells which images, were so many in a step.
+    """
+
+    @jax.jit
+    def run(key, batch):
+        names = ['', *spec.operations(augment)]
+        return {n: chain.train(spec.parse(n, augment), key, batch)['image'] for n in names}
+
+    key = step.step_key(np.uint32(made.config.seed), np.int32(number))
+    return jax.device_get(run(key, _plain(made, number, 2 * pairs)))
+
+
+def _plain(made: Setup, number: int, batch: int, count: int | None = None) -> dict[str, np.ndarray]:
+    """The first `count` prepared examples of a training step of `batch`, by default all."""
+    rows = order.order(made.config.seed, np.array([number]), len(made.dataset.train), batch)[0]
+    found = made.prepare(made.dataset.train[rows[:count]])
+    return {**found, 'mask': np.ones(len(rows[:count]), np.float32)}

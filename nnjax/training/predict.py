@@ -1,11 +1,11 @@
 """Predictions for examples that belong to no split."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import numpy as np
 
-from nnjax.training import step
+from nnjax.training import runner
 from nnjax.training.setup import Setup
 from nnjax.training.state import State
 
@@ -14,17 +14,31 @@ ROWS = 256  # examples in a call
 
 def predict(made: Setup, state: State, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Raw inputs {field: [N, ...]} -> the task's predictions {name: [N, ...]}."""
-
-    @jax.jit
-    def run(state, batch):
-        task = made.program.task(made.hyperparameters['task'])
-        return task.predict(step.apply(made.program, state), batch)
-
+    run = runner.compiled(made.program, made.placement, 'predict')
     parts = [
-        {name: value[:real] for name, value in jax.device_get(run(state, batch)).items()}
+        {name: value[:real] for name, value in averaged(made, run, state, batch).items()}
         for real, batch in _batches(made.prepare(arrays), ROWS)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def averaged(made: Setup, run: Callable, state: State, batch: dict) -> dict[str, np.ndarray]:
+    """A batch's predictions {name: [B, ...]}, their means over the config's views.
+
+    `run` is the compiled `step.predict` or `step.predict_step`; a 'loss' is the batch's own.
+    """
+    first, *others = (
+        jax.device_get(run(state, batch, made.hyperparameters, np.int32(view)))
+        for view in range(made.views)
+    )
+    if not others:
+        return first
+    means = {
+        name: np.mean([value, *(other[name] for other in others)], 0, np.float64)
+        for name, value in first.items()
+        if name != 'loss'
+    }
+    return {**first, **{name: mean.astype(first[name].dtype) for name, mean in means.items()}}
 
 
 def _batches(arrays: dict[str, np.ndarray], rows: int) -> Iterator[tuple[int, dict]]:

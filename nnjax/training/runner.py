@@ -122,7 +122,7 @@ def empty(sums: step.Sums) -> step.Sums:
 
 @functools.lru_cache(maxsize=32)
 def compiled(program: step.Program, placement: Placement, kind: str) -> Callable:
-    """The compiled 'init', 'one', 'many', 'evaluate' or 'predict', one for equal programs."""
+    """The compiled 'init', 'one', 'many' ... of `step` and this module, one for equal programs."""
     if kind == 'one':
         return placement.compile(one(program))
     if kind == 'many':
@@ -134,7 +134,7 @@ def compiled(program: step.Program, placement: Placement, kind: str) -> Callable
         cpu = jax.default_backend() == 'cpu'
         options = {'xla_backend_optimization_level': 0} if cpu else None
         return jax.jit(functools.partial(step.init, program), compiler_options=options)
-    return jax.jit(functools.partial(step.predict_step, program))
+    return jax.jit(functools.partial(getattr(step, kind), program))
 
 
 def evaluate(program: step.Program) -> Callable:

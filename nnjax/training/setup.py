@@ -7,12 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from nnjax import build, duration
 from nnjax import config as configs
 from nnjax.data import augment, pipeline, prepare, spec
+from nnjax.data.augment import chain
+from nnjax.data.augment.operation import Always, Pairwise
 from nnjax.data.source import Dataset, Slice
 from nnjax.errors import UserError
 from nnjax.training import parallel, step
@@ -56,6 +59,11 @@ class Setup:
     eval_sums: step.Sums = None
     jaxpr: str = ''
 
+    @property
+    def views(self) -> int:
+        """Views of an example whose predictions are averaged."""
+        return self.config.tta_views if self.program.tta else 1
+
     def batch_shapes(self, rows: int) -> dict[str, jax.ShapeDtypeStruct]:
         """The shapes of a batch of `rows` prepared examples."""
         shapes = {n: jax.ShapeDtypeStruct((rows, *s), d) for n, (s, d) in self.example.items()}
@@ -86,7 +94,6 @@ def setup(config: ConfigDict) -> Setup:
     hyperparameters = build.hyperparameters(config, to_steps)
     hyperparameters['total'] = np.float32(total)
 
-    spec.parse(config.augment, augment)
     operations = spec.parse(config.prepare, prepare)
     example = pipeline.prepared_spec(operations, dataset.train)
     program = step.Program(
@@ -94,6 +101,8 @@ def setup(config: ConfigDict) -> Setup:
         task=build.open_section(config.task, hyperparameters['task']),
         optimizer=build.open_section(config.optim, hyperparameters['optim']),
         augment=config.augment,
+        labels=_labels(config, dataset, example),
+        tta=_tta(config),
         accumulate=config.accumulate,
         ema=config.ema is not None,
         freeze=config.get('freeze') or None,
@@ -115,17 +124,54 @@ def setup(config: ConfigDict) -> Setup:
     return made
 
 
+def _labels(config: ConfigDict, dataset: Dataset, example) -> chain.Labels | None:
+    """The task's labels, where operations of `config.augment` mix them."""
+    if not any(isinstance(o, Pairwise) for o in spec.parse(config.augment, augment)):
+        return None
+    problem = f'augment={config.augment!r} mixes pairs of examples and their labels'
+    if config.batch % (2 * config.accumulate):
+        raise UserError(
+            f'{problem}: batch={config.batch} must be a multiple of {2 * config.accumulate}, '
+            'two examples for each of accumulate'
+        )
+    field = config.task.get('label')
+    if field not in example:
+        raise UserError(f'{problem}: the task has no field of labels among {", ".join(example)}')
+    shape, dtype = example[field]
+    if np.issubdtype(dtype, np.floating):
+        return field, 0
+    classes = config.model.get('classes') or len(dataset.labels)
+    if shape or not classes:
+        raise UserError(
+            f'{problem}: it takes one class for each example, and their number from the names of '
+            f"the classes or the model's field 'classes'; {field!r} is {dtype} {list(shape)}"
+        )
+    return field, classes
+
+
+def _tta(config: ConfigDict) -> str:
+    for operation in spec.parse(config.tta, augment, 'tta'):
+        if isinstance(operation, (Always, Pairwise)):
+            raise UserError(
+                f'tta={config.tta!r}: mixup, cutmix and normalize make no views; '
+                'use operations that change one example at random'
+            )
+    return config.tta
+
+
 def _trace(made: Setup) -> Setup:
     """Runs both steps on shapes alone, so that what does not fit is said in one line."""
     batch, values = made.batch_shapes(made.config.batch), made.hyperparameters
-    init, train, evaluate = (
-        functools.partial(f, made.program) for f in (step.init, step.train_step, step.eval_step)
+    init, train, evaluate, predict = (
+        functools.partial(f, made.program)
+        for f in (step.init, step.train_step, step.eval_step, step.predict)
     )
     try:
         seed = np.uint32(made.config.seed)
         state = jax.eval_shape(init, seed, made.batch_shapes(1), values, {})
         jaxpr, (_, train_sums) = jax.make_jaxpr(train, return_shape=True)(state, batch, values)
         eval_sums = jax.eval_shape(evaluate, state, batch, values)
+        predictions = jax.eval_shape(predict, state, batch, values, 0) if made.program.tta else {}
     except UserError:
         raise
     except KeyError as error:
@@ -137,6 +183,12 @@ def _trace(made: Setup) -> Setup:
         raise UserError(
             f'{made.config.model.fn} does not fit the data ({_shapes(made.example)}): {first}'
         ) from error
+    whole = [n for n, a in predictions.items() if not jnp.issubdtype(a.dtype, jnp.floating)]
+    if made.program.tta and (whole or not predictions):
+        raise UserError(
+            f'tta={made.program.tta!r} takes the mean of predictions: '
+            + (f'the task predicts {whole[0]!r}, no real number' if whole else 'the task has none')
+        )
     return dataclasses.replace(
         made, state=state, train_sums=train_sums, eval_sums=eval_sums, jaxpr=str(jaxpr)
     )

@@ -15,11 +15,13 @@ import jax.numpy as jnp
 import optax
 
 from nnjax.data import augment, spec
+from nnjax.data.augment import chain
 from nnjax.models import layers
 from nnjax.tasks.task import Batch, Task, Weighted
 from nnjax.training import freeze, paths
 from nnjax.training.state import State
 
+VIEWS = 2**32 - 1  # the number of no step: views have keys of their own
 Sums = dict[str, tuple[jax.Array, jax.Array]]  # name -> (sum of values * weights, sum of weights)
 
 
@@ -33,7 +35,9 @@ class Program:
       model: linen module.
       task: hyperparameters -> Task.
       optimizer: hyperparameters -> Optimizer.
-      augment: operations on each training example, as `nnjax.data.spec` reads them.
+      augment: operations on training examples, as `nnjax.data.spec` reads them.
+      labels: (field, classes) of what operations on pairs mix besides images; None without them.
+      tta: operations that make the views of an example whose predictions are averaged.
       accumulate: microbatches in a step.
       ema: whether the state carries a moving average of the parameters.
       freeze: regular expression of the paths of parameters that do not train, or None.
@@ -43,6 +47,8 @@ class Program:
     task: Callable[[dict], Task]
     optimizer: Callable[[dict], Any]
     augment: str = ''
+    labels: chain.Labels | None = None
+    tta: str = ''
     accumulate: int = 1
     ema: bool = False
     freeze: str | None = None
@@ -91,7 +97,7 @@ def train_step(
             sums |= {n: _sum(m, examples['mask']) for n, m in metrics.items()}
             return sums['loss'][0], (sums, updated)
 
-        examples = _augment(spec.parse(program.augment, augment), key, microbatch, offset)
+        examples = _augmented(program, key, microbatch, offset)
         grads, (sums, updated) = jax.grad(loss_sum, has_aux=True)(trained)
         return grads, sums, updated
 
@@ -126,20 +132,36 @@ def eval_step(
 ) -> Sums:
     """Sums of the loss and the task's metrics over a batch's real rows, in evaluation mode."""
     task = program.task(hyperparameters['task'])
+    batch = _seen(program, batch)
     outputs = apply(program, state)(*task.inputs(batch))
     sums = {n: _sum(m, batch['mask']) for n, m in task.metrics(outputs, batch).items()}
     sums['loss'] = _sum(task.loss(outputs, batch), batch['mask'])
     return jax.lax.psum(sums, axis) if axis else sums
 
 
-def predict_step(program: Program, state: State, batch: Batch, hyperparameters: dict) -> dict:
-    """The task's predictions {name: [B, ...]} and each row's mean 'loss' [B], for a batch."""
+def predict(
+    program: Program, state: State, batch: Batch, hyperparameters: dict, view: jax.Array
+) -> dict[str, jax.Array]:
+    """The task's predictions {name: [B, ...]} for one view of a batch; view 0 is the batch itself.
+
+    The other views are a function of (seed, view), the same for every example: what is predicted
+    for an example depends on no other.
+    """
     task = program.task(hyperparameters['task'])
-    model = apply(program, state)
-    values, weights = task.loss(model(*task.inputs(batch)), batch)
+    batch = _seen(program, _viewed(program, state.seed, batch, view))
+    return task.predict(apply(program, state), batch) if task.predict else {}
+
+
+def predict_step(
+    program: Program, state: State, batch: Batch, hyperparameters: dict, view: jax.Array
+) -> dict[str, jax.Array]:
+    """`predict`, and each row's mean 'loss' [B] in this view."""
+    task = program.task(hyperparameters['task'])
+    seen = _seen(program, _viewed(program, state.seed, batch, view))
+    values, weights = task.loss(apply(program, state)(*task.inputs(seen)), seen)
     rest = tuple(range(1, values.ndim))
     loss = jnp.sum(values * weights, rest) / _at_least_tiny(jnp.sum(weights, rest))
-    return {'loss': loss, **(task.predict(model, batch) if task.predict else {})}
+    return {'loss': loss, **predict(program, state, batch, hyperparameters, view)}
 
 
 def step_key(seed: jax.Array, step: jax.Array) -> jax.Array:
@@ -149,7 +171,7 @@ def step_key(seed: jax.Array, step: jax.Array) -> jax.Array:
 
 def augmented(program: Program, seed: jax.Array, step: jax.Array, batch: Batch) -> Batch:
     """A training batch as the model sees it in `step`."""
-    return _augment(spec.parse(program.augment, augment), step_key(seed, step), batch, 0)
+    return _augmented(program, step_key(seed, step), batch, 0)
 
 
 def apply(program: Program, state: State) -> Callable:
@@ -176,19 +198,25 @@ def _forward(model, params, model_state, inputs, key, offset, axis):
         )
 
 
-def _augment(operations: tuple[Callable, ...], key, batch: Batch, offset) -> Batch:
-    """Each example by its own key, a function of its position in the global batch."""
+def _augmented(program: Program, key, batch: Batch, first) -> Batch:
+    """Rows `first`, first + 1 ... of a training batch, augmented."""
+    operations = spec.parse(program.augment, augment)
+    return chain.train(operations, key, batch, first, program.labels)
+
+
+def _seen(program: Program, batch: Batch) -> Batch:
+    """A batch as evaluation gives it to the model."""
+    return chain.evaluate(spec.parse(program.augment, augment), batch)
+
+
+def _viewed(program: Program, seed, batch: Batch, view) -> Batch:
+    """One of the batch's views."""
+    operations = spec.parse(program.tta, augment, 'tta')
     if not operations:
         return batch
-
-    def one(position, example):
-        example_key = jax.random.fold_in(jax.random.fold_in(key, 0), position)
-        for number, operation in enumerate(operations):
-            example = operation(jax.random.fold_in(example_key, number), example)
-        return example
-
-    rows = batch['mask'].shape[0]
-    return jax.vmap(one)(offset + jnp.arange(rows), batch)
+    key = jax.random.fold_in(step_key(seed, jnp.uint32(VIEWS)), view)
+    changed = chain.view(operations, key, batch)
+    return jax.tree.map(lambda plain, new: jnp.where(view == 0, plain, new), batch, changed)
 
 
 def _accumulate(gradients, model_state, batch: Batch, first, count: int):

@@ -1,0 +1,38 @@
+"""Device operations on training examples, inside the compiled step: what a config's `augment` names.
+
+Each function here makes one of the operations of `operation`. They read and write the field 'image',
+float [H, W, C], and keep its shape and dtype. Those of colour and tone want values in [0, 1] and
+clip to them: `prepare='scale'` comes first, and `normalize`, where it is wanted, last.
+"""
+
+from nnjax.data.augment.colour import color_jitter, grayscale, normalize
+from nnjax.data.augment.damage import cutout, erasing, gaussian_blur, noise
+from nnjax.data.augment.geometry import (
+    affine,
+    flip,
+    pad_crop,
+    random_resized_crop,
+    rotate,
+    translate,
+)
+from nnjax.data.augment.mixing import cutmix, mixup
+from nnjax.data.augment.policy import rand_augment
+
+__all__ = [
+    'affine',
+    'color_jitter',
+    'cutmix',
+    'cutout',
+    'erasing',
+    'flip',
+    'gaussian_blur',
+    'grayscale',
+    'mixup',
+    'noise',
+    'normalize',
+    'pad_crop',
+    'rand_augment',
+    'random_resized_crop',
+    'rotate',
+    'translate',
+]

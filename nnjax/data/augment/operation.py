@@ -1,0 +1,68 @@
+"""What an operation is: one example at a time, a pair of them, or the same in evaluation too."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from nnjax.errors import UserError
+
+Example = dict[str, jax.Array]
+Operation = Callable[[jax.Array, Example], Example]  # (key, example) -> example
+
+
+@dataclasses.dataclass(frozen=True)
+class Always:
+    """An operation that chance has no part in: what the model learns on, it is asked on.
+
+    Attributes:
+      change: image -> image.
+    """
+
+    change: Callable[[jax.Array], jax.Array]
+
+    def __call__(self, key: jax.Array | None, example: Example) -> Example:
+        return {**example, 'image': self.change(image_of(example))}
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairwise:
+    """An operation on two neighbours of the batch, each the other's partner, under one key.
+
+    It gives the example and the share of it that is its own, by which labels are mixed.
+
+    Attributes:
+      mix: (key, image, partner's image) -> (image, share). The share must not depend on the
+        images: the pair's labels then keep their sum.
+    """
+
+    mix: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+    def __call__(
+        self, key: jax.Array, example: Example, partner: Example
+    ) -> tuple[Example, jax.Array]:
+        image, share = self.mix(key, image_of(example), image_of(partner))
+        return {**example, 'image': image}, share
+
+
+def on_image(function: Callable[[jax.Array, jax.Array], jax.Array]) -> Operation:
+    """(key, image) -> image, as an operation on examples."""
+    return lambda key, example: {**example, 'image': function(key, image_of(example))}
+
+
+def image_of(example: Example) -> jax.Array:
+    """The example's image.
+
+    Raises:
+      UserError: there is none, or it is no float [H, W, C].
+    """
+    image = example.get('image')
+    if image is None:
+        raise UserError(f"augment needs the field 'image'; the data has: {', '.join(example)}")
+    if image.ndim != 3 or not jnp.issubdtype(image.dtype, jnp.floating):
+        raise UserError(
+            f'augment needs float images [H, W, C], not {image.dtype} {list(image.shape)}; '
+            "see prepare, e.g. prepare='scale'"
+        )
+    return image

@@ -55,3 +55,9 @@ def kernels(request):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library, 'load', lambda: library.Library(None, 'turned off'))
         yield
+
+
+def heavy(experiment: str) -> list:
+    """Marks for an experiment whose programs take half a minute each to compile."""
+    large = ('googlenet', 'resnet', 'deepcnn', 'vit')
+    return [pytest.mark.heavy] if experiment.endswith(large) else []

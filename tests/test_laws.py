@@ -11,7 +11,7 @@ from nnjax import config as configs
 from nnjax.errors import UserError
 from nnjax.training import evaluate, feed, runner, step
 from nnjax.training.setup import setup
-from tests.conftest import ROOT
+from tests.conftest import ROOT, heavy
 from tests.test_train import Compilations, difference, rewound, same, timeless
 
 EXPERIMENTS = sorted(p.stem for p in (ROOT / 'experiments').glob('*.py'))
@@ -35,11 +35,7 @@ def load(name: str, **overrides):
     return c
 
 
-# Their programs take half a minute each to compile, and are made of layers that others have too.
-HEAVY = {n for n in EXPERIMENTS if n.endswith(('googlenet', 'resnet', 'resnet50', 'deepcnn', 'vit'))}
-pytestmark = pytest.mark.parametrize(
-    'name', [pytest.param(n, marks=[pytest.mark.heavy] * (n in HEAVY)) for n in EXPERIMENTS]
-)
+pytestmark = pytest.mark.parametrize('name', [pytest.param(n, marks=heavy(n)) for n in EXPERIMENTS])
 
 
 def test_it_trains(name):

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, heavy
 
 TEXT = (ROOT / 'README.md').read_text()
 BLOCKS = re.findall(r'^```(\w+)\n(.*?)^```', TEXT, flags=re.M | re.S)
@@ -64,7 +64,9 @@ def test_code_runs(number, folder, monkeypatch):
     exec(compile(code, f'README python block {number}', 'exec'), {'__name__': 'readme'})
 
 
-@pytest.mark.parametrize('command', TABLE)
+@pytest.mark.parametrize(
+    'command', [pytest.param(c, marks=heavy(re.search(r'=(\w+)', c)[1])) for c in TABLE]
+)
 def test_table_commands_run(command, folder):
     """The table's experiments, two steps each."""
     command = re.sub(r'(--config=\w+)', r'\1:smoke', command)

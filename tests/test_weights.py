@@ -185,6 +185,10 @@ def broken(tensors, change):
             r"'fc.weight' has shape \(7, 51\), ResNet\(width=0.1\) needs \(10, 51\)$",
         ),
         (
+            lambda t: t.update({'fc.weight': np.zeros(510, np.float32)}),
+            r"'fc.weight' has shape \(510,\), .* needs \(10, 51\)$",
+        ),
+        (
             lambda t: t.update({'conv1.weight': np.zeros((6, 1, 7, 7), np.float32)}),
             r"'conv1.weight' has shape \(6, 1, 7, 7\), .* needs \(6, 3, 7, 7\)$",
         ),

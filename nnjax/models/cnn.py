@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from nnjax.errors import UserError
 from nnjax.fields import BelowOne, Count
-from nnjax.models import layers
+from nnjax.models import images, layers
 
 WINDOW = 2  # of the pools
 
@@ -58,8 +58,7 @@ class CNN(nn.Module):
 
     def _check(self, shape: tuple[int, ...]):
         """Refuses images that would vanish on the way."""
-        if len(shape) != 4:
-            raise UserError(f'CNN: expected images [batch, height, width, channels], got {shape}')
+        images.check(self, shape, 'Conv_0')
         before = shape[1:3]
         for number, channels in enumerate(self.channels, 1):
             shrink = self.kernel - 1 if self.padding == 'VALID' else 0

@@ -68,15 +68,11 @@ class Inception(nn.Module):
             return Unit(channels, kernel, self.norm, self.dtype, name=name)(x, train)
 
         one, reduced3, three, reduced5, five, projected = self.widths
+        kernel = 3 if self.norm == 'batch' else 5
         branches = [
             unit(x, one, 1, 'branch1'),
             unit(unit(x, reduced3, 1, 'branch2_0'), three, 3, 'branch2_1'),
-            unit(
-                unit(x, reduced5, 1, 'branch3_0'),
-                five,
-                3 if self.norm == 'batch' else 5,
-                'branch3_1',
-            ),
+            unit(unit(x, reduced5, 1, 'branch3_0'), five, kernel, 'branch3_1'),
             unit(layers.max_pool(x, 3, 1, 'SAME'), projected, 1, 'branch4_1'),
         ]
         return jnp.concatenate(branches, -1)

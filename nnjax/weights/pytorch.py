@@ -88,8 +88,9 @@ def to_pytorch(path: str, array: np.ndarray) -> np.ndarray:
 
 
 def from_pytorch(path: str, array: np.ndarray) -> np.ndarray:
-    """`to_pytorch`'s inverse."""
-    return np.moveaxis(array, (0, 1), (-1, -2)) if path.endswith('/kernel') else array
+    """`to_pytorch`'s inverse; what has too few axes for a kernel stays as it is."""
+    kernel = path.endswith('/kernel') and array.ndim > 1
+    return np.moveaxis(array, (0, 1), (-1, -2)) if kernel else array
 
 
 # PyTorch's name of a model, its first kernel and its head, and how ours is made of the match.

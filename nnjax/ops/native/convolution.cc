@@ -26,10 +26,12 @@ struct Geometry {
   int64_t groups;
 };
 
-// A primitive for so many rows, and its operands' layouts: JAX's and those that oneDNN prefers.
+// A primitive for so many rows, its operands' layouts, JAX's and those that oneDNN prefers, and what
+// brings an operand from one to the other where they differ.
 struct Plan {
   dnnl::primitive primitive;
   Description outer[3], inner[3], scratch;
+  dnnl::reorder convert[3];
 };
 
 // A whole operation, cut into pieces.
@@ -97,6 +99,12 @@ std::unique_ptr<const Plan> MakePlan(const Geometry& g, int64_t rows, const Plan
     Fill<convolution_backward_weights>(*plan, backward, backward.src_desc(),
                                        backward.diff_weights_desc(), backward.diff_dst_desc());
   }
+  for (Operand operand : {kX, kW, kY}) {
+    Description from = plan->outer[operand], to = plan->inner[operand];
+    if (from == to) continue;
+    if (operand == g.result) std::swap(from, to);
+    plan->convert[operand] = dnnl::reorder({Engine(), from, Engine(), to});
+  }
   return plan;
 }
 
@@ -147,24 +155,25 @@ void Run(const Job& job, Operand result, void* const data[3], char* scratch, ffi
     return place.bytes ? Memory(piece.plan->inner[operand], scratch + place.offset)
                        : outer(piece, operand);
   };
+  auto convert = [&](const Job::Piece& piece, Operand operand) {
+    dnnl::memory from = outer(piece, operand), to = inner(piece, operand);
+    if (operand == result) std::swap(from, to);
+    Execute(piece.plan->convert[operand], {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}});
+  };
   const Job::Piece& front = job.pieces[0];
-  if (result != kW && front.inner[kW].bytes) Reorder(outer(front, kW), inner(front, kW));
+  if (result != kW && front.inner[kW].bytes) convert(front, kW);
 
   Parallel(pool, job.pieces.size(), [&](int64_t number) {
     const Job::Piece& piece = job.pieces[number];
     Arguments arguments{
         {DNNL_ARG_SCRATCHPAD, Memory(piece.plan->scratch, scratch + piece.scratch.offset)}};
     for (Operand operand : {kX, kW, kY}) {
-      const dnnl::memory memory = inner(piece, operand);
-      if (operand != kW && operand != result && piece.inner[operand].bytes) {
-        Reorder(outer(piece, operand), memory);
-      }
-      arguments.emplace(kNames[result][operand], memory);
+      const bool own = operand != kW && operand != result;
+      if (own && piece.inner[operand].bytes) convert(piece, operand);
+      arguments.emplace(kNames[result][operand], inner(piece, operand));
     }
     Execute(piece.plan->primitive, arguments);
-    if (result != kW && piece.inner[result].bytes) {
-      Reorder(inner(piece, result), outer(piece, result));
-    }
+    if (result != kW && piece.inner[result].bytes) convert(piece, result);
   });
 
   if (result != kW) return;
@@ -174,7 +183,8 @@ void Run(const Job& job, Operand result, void* const data[3], char* scratch, ffi
     const auto* const more = reinterpret_cast<const float*>(scratch + place.offset);
     for (size_t i = 0; i < place.bytes / sizeof(float); ++i) total[i] += more[i];
   }
-  Reorder(inner(front, kW), outer(front, kW));
+  if (front.plan->convert[kW]) return convert(front, kW);
+  std::memcpy(data[kW], total, front.inner[kW].bytes);  // one layout, and the type is float
 }
 
 template <Operand result>

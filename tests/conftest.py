@@ -59,5 +59,5 @@ def kernels(request):
 
 def heavy(experiment: str) -> list:
     """Marks for an experiment whose programs take half a minute each to compile."""
-    large = ('googlenet', 'resnet', 'deepcnn', 'vit')
+    large = ('googlenet', 'resnet', 'deepcnn', 'vit', 'fashion_vgg')
     return [pytest.mark.heavy] if experiment.endswith(large) else []

@@ -277,7 +277,7 @@ BAD = [
     ('set', ['tta_views=0'], '>= 1'),
     ('set', ['prepare=scal(16)'], "did you mean 'scale'"),
     ('set', ['data.name=digts'], "did you mean 'digits'"),
-    ('set', ['data.name=mnist'], 'nnjax data prepare mnist'),
+    ('set', ['data.name=mnist'], 'tfds build mnist'),
     ('set', ['data.train=trane'], 'train'),
     ('set', ['data.valid=200%'], 'valid'),
     ('', ['train', SMOKE, '--workdir={tmp}/empty.csv'], 'is a file'),

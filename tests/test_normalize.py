@@ -11,6 +11,7 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from nnjax.models import layers
+from nnjax.ops.native import library
 from nnjax.ops.normalize import apply_norm, batch_norm
 from nnjax.ops.pool import avg_pool, max_pool
 from tests.test_native import (
@@ -204,8 +205,6 @@ def test_they_reach_their_kernels_and_exports_do_not():
 @needs_kernels
 @pytest.mark.parametrize('threads', [1, 3, 7])
 def test_any_number_of_threads(threads, monkeypatch):
-    from nnjax.ops.native import library
-
     monkeypatch.setattr(library, 'PIECE', 1)
     monkeypatch.setattr(library, 'threads', lambda: threads)
     x, scale, bias = normal(0, (5, 3, 3, 20)), normal(1, (20,)), normal(2, (20,))

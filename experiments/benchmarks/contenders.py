@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+from sizes import TIME, VOCABULARY
 
 EXAMPLES = 6400
-TIME, VOCABULARY = 64, 1000  # of sequences of tokens
 
 Run = Callable[[int], None]  # runs so many steps
 

@@ -3,12 +3,11 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from sizes import CHANNELS, HEADS, VOCABULARY, WIDTH
 
 from nnjax import models
 from nnjax.models import layers as ours
 from nnjax.ops import recurrent
-
-WIDTH, HEADS, VOCABULARY = 256, 4, 1000
 
 
 class BatchNorm(nn.Module):
@@ -37,7 +36,7 @@ class CNN(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool = False):
-        for channels in (32, 64, 128):
+        for channels in CHANNELS:
             x = nn.relu(nn.Conv(channels, (3, 3), padding='VALID', dtype=self.dtype)(x))
             x = nn.max_pool(x, (2, 2), (2, 2))
         x = nn.relu(nn.Dense(128, dtype=self.dtype)(x.reshape(len(x), -1)))
@@ -51,7 +50,7 @@ class VGG(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool = False):
-        for channels in (32, 64, 128):
+        for channels in CHANNELS:
             for _ in range(2):
                 x = ours.Conv(channels, (3, 3), use_bias=False, dtype=self.dtype)(x)
                 x = ours.BatchNorm(relu=True)(x, train)

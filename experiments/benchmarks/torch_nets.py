@@ -1,11 +1,9 @@
 """Networks of `cpu_training.py` in PyTorch's own modules, the same architectures as `nets.py`."""
 
 import torch
+from sizes import CHANNELS, HEADS, VOCABULARY, WIDTH
 from torch import nn
 from torch.nn import functional
-
-CHANNELS = (32, 64, 128)
-WIDTH, HEADS, VOCABULARY = 256, 4, 1000
 
 
 def unit(before: int, after: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:

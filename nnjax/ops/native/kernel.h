@@ -38,6 +38,10 @@ NNJAX_INLINE float Load(uint16_t upper) {
   return value;
 }
 
+inline float* Floats(const ffi::AnyBuffer& buffer) {
+  return static_cast<float*>(buffer.untyped_data());
+}
+
 template <typename T>
 NNJAX_INLINE T Store(float value);  // exact: the value came from a T
 template <>

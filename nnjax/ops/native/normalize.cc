@@ -88,23 +88,22 @@ NNJAX_INLINE void Sums(const Block& block, const T* dy, const T* x, const Line& 
   }
 }
 
-using Floats = float*;
 using Bits = const uint16_t*;
 using Reals = const float*;
 
-NNJAX_VECTOR void MomentsOf(Block b, int64_t before, Reals x, Floats mean, Floats m2, Floats spare) {
+NNJAX_VECTOR void MomentsOf(Block b, int64_t before, Reals x, float* mean, float* m2, float* spare) {
   Moments(b, before, x, mean, m2, spare);
 }
-NNJAX_VECTOR void MomentsOf(Block b, int64_t before, Bits x, Floats mean, Floats m2, Floats spare) {
+NNJAX_VECTOR void MomentsOf(Block b, int64_t before, Bits x, float* mean, float* m2, float* spare) {
   Moments(b, before, x, mean, m2, spare);
 }
-NNJAX_VECTOR void SumsOf(Block b, Reals dy, Reals x, Line line, bool relu, Floats plain,
-                         Floats centred, Floats spare) {
+NNJAX_VECTOR void SumsOf(Block b, Reals dy, Reals x, Line line, bool relu, float* plain,
+                         float* centred, float* spare) {
   if (relu) return Sums<true>(b, dy, x, line, plain, centred, spare);
   Sums<false>(b, dy, x, line, plain, centred, spare);
 }
-NNJAX_VECTOR void SumsOf(Block b, Bits dy, Bits x, Line line, bool relu, Floats plain,
-                         Floats centred, Floats spare) {
+NNJAX_VECTOR void SumsOf(Block b, Bits dy, Bits x, Line line, bool relu, float* plain,
+                         float* centred, float* spare) {
   if (relu) return Sums<true>(b, dy, x, line, plain, centred, spare);
   Sums<false>(b, dy, x, line, plain, centred, spare);
 }
@@ -118,7 +117,7 @@ void EachBlock(ffi::ThreadPool& pool, int64_t pieces, const ffi::AnyBuffer& x,
   const int64_t rows = (all + pieces - 1) / pieces, length = 4 * channels;
   const int64_t step = std::max(kTogether, kBlock / channels);
   CheckScratch(pieces * length * sizeof(float), *scratch);
-  float* const memory = static_cast<float*>(scratch->untyped_data());
+  float* const memory = Floats(*scratch);
   std::fill_n(memory, pieces * length, 0.0f);
   Parallel(pool, pieces, [&](int64_t piece) {
     float* const own = memory + piece * length;
@@ -134,27 +133,25 @@ void EachBlock(ffi::ThreadPool& pool, int64_t pieces, const ffi::AnyBuffer& x,
   }
 }
 
-Floats Data(const ffi::AnyBuffer& buffer) { return static_cast<Floats>(buffer.untyped_data()); }
-
 // x [..., C] -> mean [C], variance [C]
 ffi::Error HandleMoments(ffi::ThreadPool pool, int64_t pieces, ffi::AnyBuffer x,
                          ffi::Result<ffi::AnyBuffer> mean, ffi::Result<ffi::AnyBuffer> variance,
                          ffi::Result<ffi::AnyBuffer> scratch) {
   return Guard("moments", x, x, [&] {
     const int64_t channels = x.dimensions().back(), rows = x.element_count() / channels;
-    std::fill_n(Data(*mean), channels, 0.0f);
-    std::fill_n(Data(*variance), channels, 0.0f);
+    std::fill_n(Floats(*mean), channels, 0.0f);
+    std::fill_n(Floats(*variance), channels, 0.0f);
     ByType(x, [&](auto data) {
       EachBlock(
           pool, pieces, x, scratch,
-          [&](int64_t row, Block block, int64_t before, Floats m, Floats m2, Floats spare) {
+          [&](int64_t row, Block block, int64_t before, float* m, float* m2, float* spare) {
             MomentsOf(block, before, data + row * channels, m, m2, spare);
           },
-          [&](int64_t count, int64_t before, Floats m, Floats m2) {
-            Merge(channels, before, count, Data(*mean), Data(*variance), m, m2);
+          [&](int64_t count, int64_t before, float* m, float* m2) {
+            Merge(channels, before, count, Floats(*mean), Floats(*variance), m, m2);
           });
     });
-    for (int64_t c = 0; c < channels; ++c) Data(*variance)[c] /= rows;
+    for (int64_t c = 0; c < channels; ++c) Floats(*variance)[c] /= rows;
   });
 }
 
@@ -165,21 +162,21 @@ ffi::Error HandleSums(ffi::ThreadPool pool, int64_t pieces, int64_t relu, ffi::A
                       ffi::Result<ffi::AnyBuffer> centred, ffi::Result<ffi::AnyBuffer> scratch) {
   return Guard("sums of a gradient", dy, x, [&] {
     const int64_t channels = x.dimensions().back();
-    const Line line{Data(mean), Data(gain), Data(bias)};
-    std::fill_n(Data(*plain), channels, 0.0f);
-    std::fill_n(Data(*centred), channels, 0.0f);
+    const Line line{Floats(mean), Floats(gain), Floats(bias)};
+    std::fill_n(Floats(*plain), channels, 0.0f);
+    std::fill_n(Floats(*centred), channels, 0.0f);
     ByType(x, [&](auto data) {
       const auto gradient = static_cast<decltype(data)>(dy.untyped_data());
       EachBlock(
           pool, pieces, x, scratch,
-          [&](int64_t row, Block block, int64_t, Floats one, Floats two, Floats spare) {
+          [&](int64_t row, Block block, int64_t, float* one, float* two, float* spare) {
             SumsOf(block, gradient + row * channels, data + row * channels, line, relu, one, two,
                    spare);
           },
-          [&](int64_t, int64_t, Floats one, Floats two) {
+          [&](int64_t, int64_t, float* one, float* two) {
             for (int64_t c = 0; c < channels; ++c) {
-              Data(*plain)[c] += one[c];
-              Data(*centred)[c] += two[c];
+              Floats(*plain)[c] += one[c];
+              Floats(*centred)[c] += two[c];
             }
           });
     });

@@ -8,8 +8,6 @@ import jax.numpy as jnp
 from nnjax.ops.native import library
 from nnjax.ops.native.primitive import Kernel
 
-FLOPS = 32  # what an element counts for when threads share the work: it is memory that takes time
-
 
 def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """x [..., C] -> mean and variance (the population's) [C], float32, over all other axes."""
@@ -43,10 +41,10 @@ def _sums_stock(dy, x, mean, gain, bias, *, static):
 
 def _native(target: str, x, *rest, static):
     """The call of the kernel, or None where there is none."""
-    if library.load().path is None or x.dtype not in (jnp.float32, jnp.bfloat16) or x.size == 0:
+    if not library.serves(x):
         return None
     channels = x.shape[-1]
-    pieces = library.pieces(x.size // channels, FLOPS * x.size)
+    pieces = library.pieces(x.size // channels, library.PASS * x.size)
     out = [jax.ShapeDtypeStruct((channels,), jnp.float32)] * 2
     options = {} if static is None else {'relu': static}
     sums = 4 * 4 * pieces * channels  # bytes: two sums a piece, and as much to work in

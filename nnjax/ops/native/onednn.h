@@ -82,11 +82,6 @@ inline dnnl::memory Memory(const Description& description, void* data) {
   return dnnl::memory(description, Engine(), data);
 }
 
-// One more layout of the same numbers.
-inline void Reorder(const dnnl::memory& from, const dnnl::memory& to) {
-  Execute(dnnl::reorder(from, to), {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}});
-}
-
 inline NumberType Type(ffi::DataType type) {
   switch (type) {
     case ffi::DataType::F32:

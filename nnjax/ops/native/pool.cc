@@ -106,7 +106,7 @@ void EachPiece(ffi::ThreadPool& pool, int64_t pieces, const Geometry& g, int64_t
                const ffi::AnyBuffer& scratch, const Work& work) {
   const int64_t length = 2 * g.channels, share = (images + pieces - 1) / pieces;
   CheckScratch(pieces * length * sizeof(float), scratch);
-  float* const memory = static_cast<float*>(scratch.untyped_data());
+  float* const memory = Floats(scratch);
   Parallel(pool, pieces, [&](int64_t piece) {
     work(std::min(piece * share, images), std::min((piece + 1) * share, images), memory + piece * length);
   });
@@ -147,7 +147,7 @@ ffi::Error HandleSpread(ffi::ThreadPool pool, int64_t pieces, Pair window, Pair 
   return Guard("gradient of a maximum pool", x, dy, [&] {
     const Geometry g = Shape(x, dy, window, strides, low);
     const int64_t in = g.height * g.width * g.channels, out = g.rows * g.columns * g.channels;
-    float* const into = static_cast<float*>(dx->untyped_data());
+    float* const into = Floats(*dx);
     ByType(x, [&](auto from) {
       const auto gradient = static_cast<decltype(from)>(dy.untyped_data());
       EachPiece(pool, pieces, g, x.dimensions()[0], *scratch,

@@ -15,8 +15,6 @@ from jax import lax
 from nnjax.ops.native import library
 from nnjax.ops.native.primitive import Kernel, Linear
 
-FLOPS = 32  # what a tap counts for when threads share the work
-
 
 class Geometry(NamedTuple):
     """Windows over two space axes."""
@@ -48,10 +46,8 @@ def serves(x, window, pads) -> bool:
     """Whether these arguments of a valid pool are for the kernels."""
     return (
         x.ndim in (3, 4)
-        and x.dtype in (jnp.float32, jnp.bfloat16)
-        and x.size > 0
         and all(0 <= side < w for w, both in zip(window, pads) for side in both)
-        and library.load().path is not None
+        and library.serves(x)
     )
 
 
@@ -78,7 +74,7 @@ def _spread_stock(x, dy, *, static: Geometry) -> list[jax.Array]:
 def _native(target: str, x, *rest, static: Geometry) -> list[jax.Array]:
     shape = _pooled(x, static)
     taps = int(np.prod(shape)) * int(np.prod(static.window))
-    pieces = library.pieces(len(x), FLOPS * taps)
+    pieces = library.pieces(len(x), library.PASS * taps)
     # A gradient is a sum where windows overlap: float32.
     out = (
         jax.ShapeDtypeStruct(x.shape, jnp.float32) if rest else jax.ShapeDtypeStruct(shape, x.dtype)

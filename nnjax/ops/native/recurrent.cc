@@ -32,6 +32,7 @@ struct Job {
   };
   std::unique_ptr<const Product> whole, last;
   Description weights;  // as JAX has them
+  dnnl::reorder pack;   // to the layout of the products
   Region packed;
   std::vector<Piece> pieces;
   int64_t bytes = 0;
@@ -74,6 +75,7 @@ std::shared_ptr<const Job> MakeJob(const Sizes& s) {
   job->weights = s.backward ? Description({wide, h}, NumberType::f32, Lengths{1, wide})
                             : Description({h, wide}, NumberType::f32, Lengths{wide, 1});
   job->packed = Take(job->bytes, job->whole->weights);
+  job->pack = dnnl::reorder({Engine(), job->weights, Engine(), job->whole->weights});
   for (int64_t first = 0; first < s.batch; first += rows) {
     const int64_t count = std::min(rows, s.batch - first);
     const Product* product = count == rows ? job->whole.get() : job->last.get();
@@ -104,8 +106,8 @@ struct Call {
   }
   void Pack(const float* w) const {
     OneThread one;
-    Reorder(Memory(job.weights, const_cast<float*>(w)),
-            Memory(job.whole->weights, scratch + job.packed.offset));
+    Execute(job.pack, {{DNNL_ARG_FROM, Memory(job.weights, const_cast<float*>(w))},
+                       {DNNL_ARG_TO, Memory(job.whole->weights, scratch + job.packed.offset)}});
   }
   void Multiply(const Job::Piece& piece, const float* source) const {
     const Product& product = *piece.product;
@@ -166,8 +168,6 @@ void Backward(const Call& call, const Job::Piece& piece, const float* gates, con
   }
   for (int64_t i = 0; i < piece.rows * n; ++i) dh_first[piece.first * n + i] = later[i] + direct[i];
 }
-
-float* Floats(ffi::AnyBuffer buffer) { return static_cast<float*>(buffer.untyped_data()); }
 
 // x [N, T, gates H], w [H, gates H], b [H] (of a GRU's a), h, c [N, H]
 //   -> h, c [N, T + 1, H] with the first in front, gates [N, T, 4 H]

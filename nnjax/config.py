@@ -101,12 +101,24 @@ def field_of(config: ConfigDict, path: str) -> tuple[ConfigDict, str, schema.Fie
 
 def override(config: ConfigDict, path: str, text: str) -> None:
     """Sets `config.path` from a flag's text, checked against the field's type, in place."""
+    put(config, path, parse(config, path, text))
+
+
+def parse(config: ConfigDict, path: str, text: str) -> Any:
+    """A flag's text -> the value that `config.path` takes."""
+    field = field_of(config, path)[2]
+    return field.check(field.parse(text, path), path)
+
+
+def put(config: ConfigDict, path: str, value: Any) -> Any:
+    """Sets `config.path` in place and gives the value as it is stored: checked, and fitted."""
     here, name, field = field_of(config, path)
     if path.endswith('.fn') or path == 'fn':
         raise UserError(f'{path!r} is fixed by the experiment file')
-    value = field.check(field.parse(text, path), path)
+    value = field.check(value, path)
     with here.ignore_type(), here.unlocked():
         here[name] = placeholder(object) if value is None else value
+    return value
 
 
 def check(config: ConfigDict) -> None:

@@ -80,6 +80,26 @@ class Placement:
             carry, data, jax.device_put(batch, split), control
         )
 
+    def spread(self, function: Callable, lanes: tuple[bool, ...], donate: tuple[int, ...]):
+        """`function(*arguments)` of some lanes -> compiled for all: each device has its share.
+
+        `lanes` says which arguments have an axis of lanes in front; the results have it too.
+        """
+        if self.devices > 1:
+            function = jax.shard_map(
+                function,
+                mesh=self.mesh,
+                in_specs=tuple(PartitionSpec(AXIS) if has else PartitionSpec() for has in lanes),
+                out_specs=PartitionSpec(AXIS),
+                check_vma=False,
+            )
+        return jax.jit(function, donate_argnums=donate)
+
+    @property
+    def lanes(self) -> NamedSharding:
+        """Where arrays with an axis of lanes live."""
+        return NamedSharding(self.mesh, PartitionSpec(AXIS))
+
     def _split(self, array: np.ndarray, axis: int) -> np.ndarray:
         """[..., B, ...] -> [..., devices, B / devices, ...]."""
         shape = array.shape

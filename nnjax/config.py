@@ -166,12 +166,13 @@ def from_json(tree: Mapping) -> ConfigDict:
         elif value is None:
             config[name] = placeholder(object)
         else:
-            config[name] = _tuples(value)
+            config[name] = tuples(value)
     return config
 
 
-def _tuples(value):
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+def tuples(value: Any) -> Any:
+    """A JSON value with its lists as tuples, as configs hold them."""
+    return tuple(map(tuples, value)) if isinstance(value, list) else value
 
 
 def load(spec: str, overrides: Mapping[str, str] | None = None) -> ConfigDict:

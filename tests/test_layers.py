@@ -1,4 +1,4 @@
-"""Imports run one way: cli, report, analysis -> training -> build -> models | tasks | data -> ops.
+"""Imports run one way: cli, report, analysis -> sweep -> training -> build -> models | tasks | data -> ops.
 
 The room weights stands beside training: cli -> weights -> models.
 """
@@ -23,12 +23,14 @@ ALLOWED = {
     'build': {'schema', 'config'},
     'weights': {'models'},
     'training': {'schema', 'config', 'build', 'models', 'tasks', 'data'},
-    'report': {'ops'},
-    'analysis': {'training', 'build', 'config', 'data'},
+    'sweep': {'training', 'build', 'config', 'schema', 'data'},
+    'report': {'ops', 'sweep'},
+    'analysis': {'training', 'build', 'config', 'data', 'sweep'},
     'cli': {
         'training',
         'report',
         'analysis',
+        'sweep',
         'config',
         'data',
         'models',

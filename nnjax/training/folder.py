@@ -1,5 +1,6 @@
 """A run folder: config.json, metrics.jsonl, environment.json, checkpoints/, predictions/."""
 
+import contextlib
 import json
 import math
 import os
@@ -7,6 +8,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,72 +21,65 @@ from nnjax import config as configs
 from nnjax.errors import UserError
 
 
-class RunFolder:
-    """Reads and writes one run folder; nothing exists on disk before `create`."""
+class Folder:
+    """A folder of one JSON file, what was asked for, and metrics.jsonl, what came of it.
+
+    Nothing exists on disk before `create`.
+    """
+
+    KIND = FILE = ''  # 'run folder', and the JSON file that makes a folder one
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f'--workdir={path} is a file; name a folder')
         if self.path.is_dir() and not self.exists and any(self.path.iterdir()):
-            raise UserError(f'--workdir={path} is not empty and no run folder; name a new one')
+            raise UserError(f'--workdir={path} is not empty and no {self.KIND}; name a new one')
 
     @property
     def exists(self) -> bool:
-        return (self.path / 'config.json').is_file()
+        return (self.path / self.FILE).is_file()
 
-    @property
-    def checkpoints(self) -> Path:
-        return self.path / 'checkpoints'
-
-    def create(self, config: ConfigDict, experiment: str, data: str) -> None:
+    def create(self, config: ConfigDict, experiment: str, data: str, **more: Any) -> None:
         """Writes the config, the fingerprint of the training data and the environment."""
         self.path.mkdir(parents=True, exist_ok=True)
-        saved = {'experiment': experiment, 'data': data, 'config': configs.to_json(config)}
-        write(self.path / 'config.json', json.dumps(saved, indent=2))
+        saved = {'experiment': experiment, 'data': data, 'config': configs.to_json(config), **more}
+        write(self.path / self.FILE, json.dumps(saved, indent=2))
         write(self.path / 'environment.json', json.dumps(environment(), indent=2))
 
     def config(self) -> tuple[str, ConfigDict]:
         """The saved (experiment name, config).
 
         Raises:
-          UserError: no run folder, or a damaged one.
+          UserError: no such folder, or a damaged one.
         """
-        saved = self._saved()
-        return saved['experiment'], saved['config']
+        saved = self.saved('experiment', 'config')
+        with self._whole():
+            return saved['experiment'], configs.from_json(saved['config'])
 
     def data(self) -> str:
         """The saved fingerprint of the training data."""
-        return self._saved()['data']
+        return self.saved('data')['data']
 
-    def _saved(self) -> dict[str, Any]:
+    def saved(self, *names: str) -> dict[str, Any]:
+        """The named entries of the JSON file, as they stand there."""
         if not self.exists:
-            raise UserError(f'{self.path} is no run folder (it has no config.json)')
-        try:
-            saved = json.loads((self.path / 'config.json').read_text())
-            names = {name: saved[name] for name in ('experiment', 'data')}
-            return {**names, 'config': configs.from_json(saved['config'])}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UserError(f'{self.path / "config.json"} is damaged: {error}') from None
+            raise UserError(f'{self.path} is no {self.KIND} (it has no {self.FILE})')
+        with self._whole():
+            saved = json.loads((self.path / self.FILE).read_text())
+            return {name: saved[name] for name in names}
 
-    def changes(self, config: ConfigDict) -> list[str]:
-        """Fields that differ from the saved config: ['optim.lr: 0.1 -> 0.3', ...]."""
-        now = configs.from_json(configs.to_json(config))
-        saved, now = dict(configs.leaves(self.config()[1])), dict(configs.leaves(now))
-        return [
-            f'{path}: {saved.get(path)} -> {now.get(path)}'
-            for path in sorted({*saved, *now})
-            if saved.get(path) != now.get(path)
-        ]
+    @contextlib.contextmanager
+    def _whole(self):
+        try:
+            yield
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f'{self.path / self.FILE} is damaged: {error}') from None
 
     def append(self, record: dict[str, Any]) -> None:
         """One line of metrics.jsonl; NaN and infinities are written as null."""
-        clean = {
-            n: None if isinstance(v, float) and not math.isfinite(v) else v
-            for n, v in record.items()
-        }
         with open(self.path / 'metrics.jsonl', 'a') as file:
-            file.write(json.dumps(clean) + '\n')
+            file.write(_line(record))
 
     def records(self) -> list[dict[str, Any]]:
         """The whole lines of metrics.jsonl; a line cut short by a kill is left out."""
@@ -97,10 +92,38 @@ class RunFolder:
                 break
         return records
 
+    def rewrite(self, records: Iterable[dict[str, Any]]) -> None:
+        """Replaces metrics.jsonl by these records."""
+        write(self.path / 'metrics.jsonl', ''.join(map(_line, records)))
+
+
+def _line(record: dict[str, Any]) -> str:
+    finite = lambda value: not isinstance(value, float) or math.isfinite(value)
+    return json.dumps({n: v if finite(v) else None for n, v in record.items()}) + '\n'
+
+
+class RunFolder(Folder):
+    """Reads and writes one run folder."""
+
+    KIND, FILE = 'run folder', 'config.json'
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / 'checkpoints'
+
+    def changes(self, config: ConfigDict) -> list[str]:
+        """Fields that differ from the saved config: ['optim.lr: 0.1 -> 0.3', ...]."""
+        now = configs.from_json(configs.to_json(config))
+        saved, now = dict(configs.leaves(self.config()[1])), dict(configs.leaves(now))
+        return [
+            f'{path}: {saved.get(path)} -> {now.get(path)}'
+            for path in sorted({*saved, *now})
+            if saved.get(path) != now.get(path)
+        ]
+
     def truncate(self, step: int) -> None:
         """Forgets the records after `step`: a resumed run writes them again."""
-        kept = [r for r in self.records() if r['step'] <= step and r['split'] != 'test']
-        write(self.path / 'metrics.jsonl', ''.join(json.dumps(r) + '\n' for r in kept))
+        self.rewrite(r for r in self.records() if r['step'] <= step and r['split'] != 'test')
 
     def finished(self) -> dict[str, Any] | None:
         """The last record of a finished run, else None."""

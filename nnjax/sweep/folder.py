@@ -1,0 +1,72 @@
+"""A sweep folder: sweep.json, metrics.jsonl, environment.json, groups/, best/."""
+
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from nnjax import config as configs
+from nnjax import schema
+from nnjax.errors import UserError
+from nnjax.training.folder import Folder
+
+Point = dict[str, Any]  # {config path: value} with 'seed'
+
+
+class SweepFolder(Folder):
+    """Reads and writes one sweep folder; a record's 'point' is its index in `points()`."""
+
+    KIND, FILE = 'sweep folder', 'sweep.json'
+
+    def create(
+        self,
+        config: ConfigDict,
+        experiment: str,
+        data: str,
+        points: list[Point],
+        plan: dict[str, Any],
+    ) -> None:
+        """Writes sweep.json and the environment.
+
+        Args:
+          config: the base config, which each point changes.
+          experiment: its name.
+          data: the training data's fingerprint.
+          points: the fields that each lane sets, 'seed' among them.
+          plan: JSON values of the runner's own.
+        """
+        super().create(config, experiment, data, points=points, plan=plan)
+
+    @property
+    def best(self) -> Path:
+        """Where the winner lies as a run folder."""
+        return self.path / 'best'
+
+    @property
+    def groups(self) -> Path:
+        """Where the runner's checkpoints lie."""
+        return self.path / 'groups'
+
+    def points(self) -> list[Point]:
+        """The points in order, lists as tuples.
+
+        Raises:
+          UserError: no sweep folder, or a damaged one.
+        """
+        points = self.saved('points')['points']
+        whole = isinstance(points, list) and all(
+            isinstance(point, dict) and 'seed' in point for point in points
+        )
+        if not whole:
+            raise UserError(
+                f'{self.path / self.FILE} is damaged: its points are no fields and seed'
+            )
+        return [{path: configs.tuples(value) for path, value in point.items()} for point in points]
+
+    def plan(self) -> dict[str, Any]:
+        """What the runner saved of its plan."""
+        return self.saved('plan')['plan']
+
+    def ranking(self) -> tuple[str, str]:
+        """('max', 'accuracy'): the direction and the validation metric that rank the points."""
+        return schema.best(self.config()[1].best)

@@ -1,6 +1,9 @@
 """Command lines: absl flags, and --config.a.b=value for every field of an experiment."""
 
 import dataclasses
+import datetime
+import os
+from pathlib import Path
 from typing import Any
 
 from absl import flags
@@ -113,6 +116,23 @@ def required(parsed: Options, name: str) -> str:
     if not value:
         raise UserError(f'--{name}=... is missing')
     return value
+
+
+def fresh(name: str) -> Path:
+    """A run or sweep folder that does not exist yet."""
+    now = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
+    path = Path('runs') / name / now
+    return path if not path.exists() else path.with_name(f'{now}-{os.getpid()}')
+
+
+def cores_as_devices() -> None:
+    """Every core becomes a device of its own, so that lanes run on all; before JAX's first use."""
+    import jax
+
+    from nnjax.ops.native import library
+
+    if 'xla_force_host_platform_device_count' not in os.environ.get('XLA_FLAGS', ''):
+        jax.config.update('jax_num_cpu_devices', library.threads())
 
 
 def compilation_cache() -> None:

@@ -4,10 +4,8 @@ Writes the run folder: config.json, metrics.jsonl, environment.json, checkpoints
 predictions/ and report.html.
 """
 
-import datetime
 import os
 import sys
-from pathlib import Path
 
 from absl import flags
 
@@ -36,7 +34,7 @@ def run(parsed: options.Options) -> None:
     options.compilation_cache()
     from nnjax.training.loop import train
 
-    workdir = parsed.flags.workdir or _fresh(name)
+    workdir = parsed.flags.workdir or options.fresh(name)
     from nnjax import report
 
     if not parsed.flags.quiet:
@@ -76,10 +74,3 @@ def _say_if_slow() -> None:
         return
     if why := library.load().why:
         print(f'nnjax: slower without the CPU kernels: {why}', file=sys.stderr)
-
-
-def _fresh(name: str) -> Path:
-    """A run folder that does not exist yet."""
-    now = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')
-    path = Path('runs') / name / now
-    return path if not path.exists() else path.with_name(f'{now}-{os.getpid()}')

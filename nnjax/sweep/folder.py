@@ -8,9 +8,8 @@ from ml_collections import ConfigDict
 from nnjax import config as configs
 from nnjax import schema
 from nnjax.errors import UserError
+from nnjax.sweep.points import Point
 from nnjax.training.folder import Folder
-
-Point = dict[str, Any]  # {config path: value} with 'seed'
 
 
 class SweepFolder(Folder):

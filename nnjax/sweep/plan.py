@@ -83,6 +83,24 @@ def hyperparameters(config: ConfigDict, point: Point, steps) -> build.Hyperparam
     return build.hyperparameters(apply(config, point), steps)
 
 
+def describe(groups: list[Group], points: list[Point], waves: list, devices: int) -> list[str]:
+    """What runs how, for a person."""
+    configurations = {json.dumps({**point, 'seed': 0}, sort_keys=True) for point in points}
+    lines = [
+        f'{len(points)} points: {len(configurations)} configurations, '
+        f'{len(groups)} program{"s" * (len(groups) > 1)}, on {devices} device{"s" * (devices > 1)}'
+    ]
+    for wave in waves:
+        traced = [p for p in points[wave.points[0]] if p not in groups[wave.group].static]
+        how = f'{wave.each} lanes wide' if wave.each > 1 else 'one lane'
+        lines.append(
+            f'program {wave.group}: {show(groups[wave.group].static) or "the config as it is"}; '
+            f'{len(wave.points)} points that differ in {", ".join(traced)}; '
+            f'{how} on each device'
+        )
+    return lines
+
+
 def show(point: Point) -> str:
     """'optim.lr=0.1 seed=3', numbers short."""
     text = lambda v: f'{v:.4g}' if isinstance(v, float) else str(v)

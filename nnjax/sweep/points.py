@@ -86,9 +86,7 @@ def chain(*parts: Iterable[Point]) -> list[Point]:
     return [point for part in parts for point in part]
 
 
-def random(
-    axes: Mapping[str, Distribution | Sequence], points: int, seed: int = 0
-) -> list[Point]:
+def random(axes: Mapping[str, Distribution | Sequence], points: int, seed: int = 0) -> list[Point]:
     """So many points that fill the space evenly: a scrambled Halton sequence (Owen, 2017).
 
     Better than independent draws at the same number, see Bousquet et al., 2017 (arXiv 1706.03200);

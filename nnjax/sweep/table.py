@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from nnjax.sweep.estimate import Estimate
-from nnjax.sweep.folder import Point
+from nnjax.sweep.points import Point
 
 Record = dict[str, Any]
 STATES = ('finished', 'running', 'dropped', 'diverged')  # a row is in its seeds' last of these

@@ -1,10 +1,13 @@
 """A whole split through the model: exact averages, predictions, scores."""
 
+import copy
+import dataclasses
 import functools
 
 import jax
 import numpy as np
 
+from nnjax import build
 from nnjax.data import pipeline
 from nnjax.data.source import Source
 from nnjax.training import predict, runner, step
@@ -24,9 +27,9 @@ class Evaluator:
         batches = functools.partial(pipeline.evaluation_batches, source, made.prepare, rows)
         if example_bytes(made.example) * len(source) <= RESIDENT_BYTES:
             kept = list(batches())
-            self._batches = lambda: kept
+            self.batches = lambda: kept
         else:
-            self._batches = lambda: batches(ahead=True)
+            self.batches = lambda: batches(ahead=True)
         self._sums = runner.empty(made.eval_sums)
 
     def __call__(self, state: State) -> dict[str, float]:
@@ -34,10 +37,16 @@ class Evaluator:
         made = self._made
         run = runner.compiled(made.program, made.placement, 'evaluate')
         sums = self._sums
-        for batch in self._batches():
+        for batch in self.batches():
             fields = {n: a for n, a in batch.items() if n != 'index'}
             sums = run(state, sums, fields, (made.hyperparameters,))
         return step.means(sums)
+
+    def having(self, hyperparameters: build.Hyperparameters) -> 'Evaluator':
+        """The same with other numbers."""
+        other = copy.copy(self)
+        other._made = dataclasses.replace(self._made, hyperparameters=hyperparameters)
+        return other
 
     def predictions(self, state: State) -> dict[str, np.ndarray]:
         """Every row's predictions, loss, example fields and index, in the split's order."""
@@ -45,7 +54,7 @@ class Evaluator:
         run = runner.compiled(made.program, made.placement, 'predict_step')
         task = made.program.task(made.hyperparameters['task'])
         parts: list[dict[str, np.ndarray]] = []
-        for batch in self._batches():
+        for batch in self.batches():
             real = batch['mask'] > 0
             fields = {n: a for n, a in batch.items() if n != 'index'}
             predicted = predict.averaged(made, run, state, fields)
@@ -63,7 +72,13 @@ def score(made: Setup, predictions: dict[str, np.ndarray]) -> dict[str, float]:
     return {n: float(v) for n, v in task.score(predictions, predictions).items()}
 
 
-def pictures(source: Source, predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def kept(made: Setup, source: Source, predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What a run folder keeps of a split: predictions, the classes' names, the worst mistakes."""
+    labels = np.array(made.dataset.labels, dtype=np.str_)
+    return {**predictions, 'labels': labels, **_pictures(source, predictions)}
+
+
+def _pictures(source: Source, predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The examples of highest loss as uint8 images, where the source has images."""
     names = [
         n

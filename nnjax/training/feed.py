@@ -27,25 +27,32 @@ def resident(made: Setup):
     return made.placement.share(pipeline.resident(made.dataset.train, made.prepare))
 
 
-def table(made: Setup, start: int, count: int, length: int) -> dict[str, np.ndarray]:
+def table(
+    made: Setup, start: int, count: int, length: int, seed: int | None = None
+) -> dict[str, np.ndarray]:
     """Row numbers of the batches of steps start .. start + count - 1 -> {'index', 'mask'}.
 
-    Arrays are [length, rows]; what lies behind the batch or behind `count` is masked.
+    Arrays are [length, rows]; what lies behind the batch or behind `count` is masked. `seed` is the
+    config's where none is given.
     """
     batch = made.config.batch
     index = np.zeros((length, rows(made)), np.int32)
     mask = np.zeros((length, rows(made)), np.float32)
     index[:count, :batch] = order.order(
-        made.config.seed, np.arange(start, start + count), len(made.dataset.train), batch
+        made.config.seed if seed is None else seed,
+        np.arange(start, start + count),
+        len(made.dataset.train),
+        batch,
     )
     mask[:count, :batch] = 1
     return {'index': index, 'mask': mask}
 
 
-def stream(made: Setup, start: int) -> Iterator[dict[str, np.ndarray]]:
-    """Prepared batches of steps start, start + 1 ... to the end of the run."""
+def stream(made: Setup, start: int, seed: int | None = None) -> Iterator[dict[str, np.ndarray]]:
+    """Prepared batches of steps start, start + 1 ... to the end of the run; see `table`."""
+    seed = made.config.seed if seed is None else seed
     batches = pipeline.stream(
-        made.dataset.train, made.prepare, made.config.seed, made.config.batch, start, made.total
+        made.dataset.train, made.prepare, seed, made.config.batch, start, made.total
     )
     padding = rows(made) - made.config.batch
     for batch in batches:

@@ -57,6 +57,16 @@ class Folder:
         with self._whole():
             return saved['experiment'], configs.from_json(saved['config'])
 
+    def changes(self, config: ConfigDict) -> list[str]:
+        """Fields that differ from the saved config: ['optim.lr: 0.1 -> 0.3', ...]."""
+        now = configs.from_json(configs.to_json(config))
+        saved, now = dict(configs.leaves(self.config()[1])), dict(configs.leaves(now))
+        return [
+            f'{path}: {saved.get(path)} -> {now.get(path)}'
+            for path in sorted({*saved, *now})
+            if saved.get(path) != now.get(path)
+        ]
+
     def data(self) -> str:
         """The saved fingerprint of the training data."""
         return self.saved('data')['data']
@@ -76,10 +86,10 @@ class Folder:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f'{self.path / self.FILE} is damaged: {error}') from None
 
-    def append(self, record: dict[str, Any]) -> None:
-        """One line of metrics.jsonl; NaN and infinities are written as null."""
+    def append(self, *records: dict[str, Any]) -> None:
+        """Lines of metrics.jsonl; NaN and infinities are written as null."""
         with open(self.path / 'metrics.jsonl', 'a') as file:
-            file.write(_line(record))
+            file.write(''.join(map(_line, records)))
 
     def records(self) -> list[dict[str, Any]]:
         """The whole lines of metrics.jsonl; a line cut short by a kill is left out."""
@@ -110,16 +120,6 @@ class RunFolder(Folder):
     @property
     def checkpoints(self) -> Path:
         return self.path / 'checkpoints'
-
-    def changes(self, config: ConfigDict) -> list[str]:
-        """Fields that differ from the saved config: ['optim.lr: 0.1 -> 0.3', ...]."""
-        now = configs.from_json(configs.to_json(config))
-        saved, now = dict(configs.leaves(self.config()[1])), dict(configs.leaves(now))
-        return [
-            f'{path}: {saved.get(path)} -> {now.get(path)}'
-            for path in sorted({*saved, *now})
-            if saved.get(path) != now.get(path)
-        ]
 
     def truncate(self, step: int) -> None:
         """Forgets the records after `step`: a resumed run writes them again."""

@@ -5,6 +5,7 @@ import importlib
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -57,20 +58,29 @@ def train(
         if tensorboard and folder:
             run.listeners.append(events.writer(folder.path))
         stack.callback(run.close)
-        stopped = stack.enter_context(_signals())
-        while run.step < made.total and not run.stop:
-            run.advance(min(made.total, *(h.next(run.step) for h in run.hooks)))
-            for hook in run.hooks:
-                if hook.due(run.step, made.total):
-                    hook.act()
-            if stopped:
-                run.check()
-                run.save()
-                raise Interrupted(
-                    f'stopped by {stopped[0]} at step {run.step}; '
-                    'the same command goes on from there'
-                )
+        stopped = stack.enter_context(signals())
+        drive(run, made.total, stopped)
         return run.finish()
+
+
+def drive(run: Any, until: int, stopped: list[str]) -> None:
+    """Advances a run, or a sweep's lanes, to step `until`, with what its hooks do on the way.
+
+    Raises:
+      Interrupted: `stopped` names a signal; everything is saved.
+    """
+    total = run.made.total
+    while run.step < until and not run.stop:
+        run.advance(min(until, *(h.next(run.step) for h in run.hooks)))
+        for hook in run.hooks:
+            if hook.due(run.step, total):
+                hook.act()
+        if stopped:
+            run.check()
+            run.save()
+            raise Interrupted(
+                f'stopped by {stopped[0]} at step {run.step}; the same command goes on from there'
+            )
 
 
 def _same_config(folder: RunFolder, config: ConfigDict, force: bool) -> None:
@@ -97,7 +107,7 @@ def _numbers(record: dict) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def _signals():
+def signals():
     """Yields a list that holds the name of SIGTERM or SIGINT once it has come."""
     caught: list[str] = []
     if threading.current_thread() is not threading.main_thread():

@@ -106,16 +106,25 @@ class Placement:
         return array.reshape(*shape[:axis], self.devices, -1, *shape[axis + 1 :])
 
 
+def spread(count: int | None = None) -> Placement:
+    """A Placement of independent lanes over the first `count` devices, or all."""
+    return Placement('lanes', _mesh(count))
+
+
 def placement(mode: str, count: int | None = None) -> Placement:
     """'auto', 'jit', 'pmap' or 'fsdp' -> a Placement over the first `count` devices, or all."""
+    mesh = _mesh(count)
+    if mode == 'auto':
+        mode = 'pmap' if mesh.size > 1 else 'jit'
+    if mode == 'jit':
+        mesh = _mesh(1)
+    elif mode not in ('pmap', 'fsdp'):
+        raise UserError(f'parallel={mode!r}: expected one of auto, jit, pmap, fsdp')
+    return Placement(mode, mesh)
+
+
+def _mesh(count: int | None) -> Mesh:
     devices = jax.local_devices()
     if count is not None and count > len(devices):
         raise UserError(f'devices={count}: this machine has {len(devices)}')
-    devices = devices[:count]
-    if mode == 'auto':
-        mode = 'pmap' if len(devices) > 1 else 'jit'
-    if mode == 'jit':
-        devices = devices[:1]
-    elif mode not in ('pmap', 'fsdp'):
-        raise UserError(f'parallel={mode!r}: expected one of auto, jit, pmap, fsdp')
-    return Placement(mode, Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,)))
+    return Mesh(np.array(devices[:count]), (AXIS,), axis_types=(AxisType.Auto,))

@@ -228,9 +228,8 @@ class Run:
             predictions = evaluator.predictions(state)
             metrics |= evaluate.score(made, predictions)
             if self.folder:
-                extra = {'labels': np.array(made.dataset.labels, dtype=np.str_)}
-                extra |= evaluate.pictures(source, predictions)
-                self.folder.save_predictions(split, {**predictions, **extra})
+                kept = evaluate.kept(made, source, predictions)
+                self.folder.save_predictions(split, kept)
         best_step = int(self.best['step']) if self.best else self.step
         record = self._record(
             split, metrics, best_step=best_step, parameters=paths.size(state.params), finished=True

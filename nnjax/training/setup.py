@@ -64,6 +64,11 @@ class Setup:
         """Views of an example whose predictions are averaged."""
         return self.config.tta_views if self.program.tta else 1
 
+    @property
+    def scored(self) -> bool:
+        """Whether the task has scores of a whole split's predictions."""
+        return self.program.task(self.hyperparameters['task']).score is not None
+
     def batch_shapes(self, rows: int) -> dict[str, jax.ShapeDtypeStruct]:
         """The shapes of a batch of `rows` prepared examples."""
         shapes = {n: jax.ShapeDtypeStruct((rows, *s), d) for n, (s, d) in self.example.items()}

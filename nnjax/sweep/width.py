@@ -1,0 +1,120 @@
+"""How many lanes side by side: as many as are faster than one after another, and fit."""
+
+import dataclasses
+import math
+import time
+
+import jax
+
+from nnjax.errors import UserError
+from nnjax.sweep import plan
+from nnjax.sweep.lanes import Lanes
+from nnjax.sweep.points import Point
+from nnjax.sweep.programs import Programs
+from nnjax.training import runner as runners
+from nnjax.training.setup import Setup
+
+WORTH = 60  # seconds of training left that are worth compiling another width for
+TRIED = {'cpu': (1, 4, 16)}  # lanes on a device; elsewhere a device takes many
+MANY = (64, 16, 4, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Wave:
+    """Points that are trained side by side.
+
+    Attributes:
+      group: their group's number.
+      points: their numbers in the sweep.
+      each: lanes on a device, in one call.
+    """
+
+    group: int
+    points: tuple[int, ...]
+    each: int
+
+
+def waves(
+    groups: list[plan.Group],
+    made: list[Setup],
+    run: Programs,
+    points: list[Point],
+    runner: str,
+    together: bool,
+) -> list[Wave]:
+    """The groups' points in waves that fit into memory.
+
+    Raises:
+      UserError: not even one lane fits, or not all where they must be side by side.
+    """
+    found = []
+    for number, (group, own) in enumerate(zip(groups, made)):
+        most = _fitting(own, run.placement.devices)
+        if together and len(group.numbers) > most:
+            raise UserError(
+                f'lanes are compared side by side, but only {most} of {len(group.numbers)} fit '
+                'into memory; use fewer points'
+            )
+        each = _each(group, own, run, points, runner, most)
+        for start in range(0, len(group.numbers), most):
+            found.append(Wave(number, group.numbers[start : start + most], each))
+    return found
+
+
+def _fitting(made: Setup, devices: int) -> int:
+    """How many lanes' states fit, twice for moving them and twice for the best so far."""
+    state = sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(made.state))
+    room, where = _room()
+    fits = int(room * devices // (4 * state))
+    if fits < 1:
+        raise UserError(
+            f'a lane needs {4 * state / 2**20:.0f} MiB, {where} has {room / 2**20:.0f} MiB left'
+        )
+    return fits
+
+
+def _room() -> tuple[float, str]:
+    """Bytes that lanes may take on a device, and where that is."""
+    device = jax.local_devices()[0]
+    limits = device.memory_stats() or {}
+    if 'bytes_limit' in limits:
+        return 0.6 * (limits['bytes_limit'] - limits.get('bytes_in_use', 0)), device.device_kind
+    with open('/proc/meminfo') as file:
+        numbers = dict(line.split(':') for line in file)
+    available = 1024 * int(numbers['MemAvailable'].split()[0])
+    return 0.6 * available / jax.local_device_count(), 'this machine'
+
+
+def _each(group, made: Setup, run: Programs, points, runner: str, most: int) -> int:
+    """Lanes on a device."""
+    devices, count = run.placement.devices, min(len(group.numbers), most)
+    cpu = jax.default_backend() == 'cpu'
+    share = -(-count // devices)
+    tried = [min(n, share) for n in (TRIED['cpu'] if cpu else MANY)]
+    tried = list(dict.fromkeys(tried))
+    if runner == 'loop' or not runners.chunked(made):
+        return 1
+    if runner == 'lanes':
+        return max(tried)
+    first = tried.pop(0)
+    speed = _seconds(group, made, run, points, first)
+    best = {first: speed}
+    for other in tried:
+        if speed * count * made.total > WORTH:
+            best[other] = _seconds(group, made, run, points, other)
+    return min(best, key=best.get)
+
+
+def _seconds(group, made: Setup, run: Programs, points, each: int) -> float:
+    """Seconds that a step of a lane takes, measured over the first steps of one slot."""
+    width = each * run.placement.devices
+    mine = [points[p] for p in group.numbers[:width]]
+    numbers = [plan.hyperparameters(group.config, point, made.steps) for point in mine]
+    lanes = Lanes(made, run, mine, numbers, list(range(len(mine))), each, None, lambda _: None)
+    lanes.advance(1)  # compiles
+    lanes.wait()
+    began, first = time.monotonic(), lanes.step
+    while time.monotonic() - began < 0.2 and lanes.step < made.total:
+        lanes.advance(min(made.total, lanes.step + 8))
+        lanes.wait()
+    return (time.monotonic() - began) / max(1, lanes.step - first) / width

@@ -1,0 +1,59 @@
+"""The best point of a sweep as an ordinary run folder: evaluate, predict and export work on it."""
+
+import math
+
+import jax
+
+from nnjax import schema
+from nnjax.sweep import plan, slots, table
+from nnjax.sweep.folder import SweepFolder
+from nnjax.sweep.lanes import Lanes
+from nnjax.sweep.points import Point
+from nnjax.sweep.width import Wave
+from nnjax.training import evaluate
+from nnjax.training.checkpoint import Checkpoints
+from nnjax.training.folder import RunFolder
+from nnjax.training.setup import Setup
+
+
+def write(
+    folder: SweepFolder,
+    rows: list[table.Row],
+    waves: list[Wave],
+    made: list[Setup],
+    points: list[Point],
+) -> None:
+    """Writes `best/`: the best seed of the first row, if it came to its end."""
+    if folder.best.exists() or not rows or rows[0].state != 'finished':
+        return
+    experiment, config = folder.config()
+    direction, _ = schema.best(config.best)
+    sign = -1 if direction == 'max' else 1
+    finite = lambda lane: sign * lane.valid if math.isfinite(lane.valid) else 0
+    point = min(rows[0].lanes, key=finite).index
+    number, wave = next((n, w) for n, w in enumerate(waves) if point in w.points)
+    own = made[wave.group]
+    checkpoints = Checkpoints(folder.groups / str(number))
+    template = Lanes.template(own, len(wave.points))
+    whole = jax.device_get(checkpoints.restore(template, lambda leaf: own.placement.replicated))
+    checkpoints.close()
+    lane = slots.pick({n: whole[n] for n in ('carry', 'best')}, wave.points.index(point))
+
+    run = RunFolder(folder.best)
+    run.create(plan.apply(config, points[point]), experiment, folder.data())
+    saved = Checkpoints(run.checkpoints)
+    saved.save(int(lane['carry'].state.step), lane)
+    saved.close()
+    mine = [r for r in folder.records() if r['point'] == point]
+    run.append(*({n: v for n, v in r.items() if n != 'point'} for r in mine))
+    split = 'test' if own.dataset.test else 'valid'
+    source = getattr(own.dataset, split)
+    if source:
+        evaluator = evaluate.Evaluator(own, source)
+        state = lane['carry'].state
+        if lane['best']:
+            state = state.replace(
+                params=lane['best']['params'], ema=None, model_state=lane['best']['model_state']
+            )
+        predictions = evaluator.predictions(state)
+        run.save_predictions(split, evaluate.kept(own, source, predictions))

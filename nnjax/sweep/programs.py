@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from nnjax.training import runner, step
 from nnjax.training.parallel import Placement
+from nnjax.training.state import State
 
 LANES, SHARED = True, False  # which arguments have an axis of lanes in front
 
@@ -47,6 +48,23 @@ def evaluate(program: step.Program) -> tuple[Callable, tuple[bool, ...]]:
     add = runner.evaluate(program)
     axes = (LANES, LANES, SHARED, LANES)
     return _each(lambda state, sums, batch, n: add(state, sums, batch, (n,), None), axes), axes
+
+
+@jax.jit
+def better(best: dict, state: State, value: jax.Array, maximum: jax.Array) -> dict:
+    """The best so far of every lane, from its state and validation value [W] now."""
+    new = {
+        'step': state.step,
+        'value': value,
+        'params': state.best_params,
+        'model_state': state.model_state,
+    }
+    wins = jnp.where(maximum, value > best['value'], value < best['value'])
+
+    def keep(now, before):
+        return jnp.where(wins.reshape(wins.shape + (1,) * (now.ndim - 1)), now, before)
+
+    return jax.tree.map(keep, new, best)
 
 
 class Programs:

@@ -5,12 +5,11 @@ import math
 import jax
 
 from nnjax import schema
-from nnjax.sweep import plan, slots, table
+from nnjax.sweep import lanes, plan, seats, table
 from nnjax.sweep.folder import SweepFolder
-from nnjax.sweep.lanes import Lanes
 from nnjax.sweep.points import Point
 from nnjax.sweep.width import Wave
-from nnjax.training import evaluate
+from nnjax.training import evaluate, runner
 from nnjax.training.checkpoint import Checkpoints
 from nnjax.training.folder import RunFolder
 from nnjax.training.setup import Setup
@@ -34,10 +33,10 @@ def write(
     number, wave = next((n, w) for n, w in enumerate(waves) if point in w.points)
     own = made[wave.group]
     checkpoints = Checkpoints(folder.groups / str(number))
-    template = Lanes.template(own, len(wave.points))
+    template = lanes.template(own, len(wave.points))
     whole = jax.device_get(checkpoints.restore(template, lambda leaf: own.placement.replicated))
     checkpoints.close()
-    lane = slots.pick({n: whole[n] for n in ('carry', 'best')}, wave.points.index(point))
+    lane = seats.pick({n: whole[n] for n in ('carry', 'best')}, wave.points.index(point))
 
     run = RunFolder(folder.best)
     run.create(plan.apply(config, points[point]), experiment, folder.data())
@@ -50,10 +49,5 @@ def write(
     source = getattr(own.dataset, split)
     if source:
         evaluator = evaluate.Evaluator(own, source)
-        state = lane['carry'].state
-        if lane['best']:
-            state = state.replace(
-                params=lane['best']['params'], ema=None, model_state=lane['best']['model_state']
-            )
-        predictions = evaluator.predictions(state)
-        run.save_predictions(split, evaluate.kept(own, source, predictions))
+        state = runner.best_state(lane['carry'].state, lane['best'])
+        run.save_predictions(split, evaluate.kept(own, source, evaluator.predictions(state)))

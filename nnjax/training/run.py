@@ -212,13 +212,8 @@ class Run:
         """Scores the best parameters on the test split, once."""
         self.check()
         self.save()
-        made, state = self.made, self.carry.state
-        if self.best:
-            state = made.placement.place(
-                state.replace(
-                    params=self.best['params'], ema=None, model_state=self.best['model_state']
-                )
-            )
+        made = self.made
+        state = made.placement.place(runner.best_state(self.carry.state, self.best))
         split = 'test' if made.dataset.test else 'valid'
         source = getattr(made.dataset, split)
         metrics = {}

@@ -115,6 +115,13 @@ def first(made: Setup, state: State) -> tuple[Carry, dict]:
     }
 
 
+def best_state(state: State, best: dict) -> State:
+    """The state with the best parameters so far, where there are any."""
+    if not best:
+        return state
+    return state.replace(params=best['params'], ema=None, model_state=best['model_state'])
+
+
 def empty(sums: step.Sums) -> step.Sums:
     """Shapes of sums -> the sums of a window that has seen nothing."""
     return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), sums)

@@ -6,7 +6,18 @@ import sys
 
 from nnjax.errors import UserError, unknown
 
-COMMANDS = ('train', 'sweep', 'evaluate', 'predict', 'weights', 'cost', 'data', 'doctor')
+COMMANDS = (
+    'train',
+    'sweep',
+    'evaluate',
+    'predict',
+    'compare',
+    'report',
+    'weights',
+    'cost',
+    'data',
+    'doctor',
+)
 
 
 def main(argv: list[str] | None = None) -> None:

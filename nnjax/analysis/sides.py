@@ -135,7 +135,8 @@ def examples(side: Side, metric: str) -> dict[str, np.ndarray]:
     Raises:
       UserError: no predictions, or a metric that is no plain average over examples.
     """
-    path = side.run / 'predictions' / 'test.npz'
+    (seed,) = side.scores
+    recorded, path = side.value(seed, metric), side.run / 'predictions' / 'test.npz'
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -143,8 +144,7 @@ def examples(side: Side, metric: str) -> dict[str, np.ndarray]:
         raise UserError(f'{path} cannot be read: compare several seeds') from None
     label = arrays.get(str(side.fields.get('task.label', 'label')))
     values = _values(arrays, label, metric)
-    (seed,) = side.scores
-    if values is None or not np.isclose(values.mean(), side.value(seed, metric), rtol=1e-4):
+    if values is None or not np.isclose(values.mean(), recorded, rtol=1e-4):
         raise UserError(
             f'{metric} is no plain average over the test examples: compare several seeds, '
             'or give --metric=accuracy'

@@ -24,8 +24,8 @@ ALLOWED = {
     'weights': {'models'},
     'training': {'schema', 'config', 'build', 'models', 'tasks', 'data'},
     'sweep': {'training', 'build', 'config', 'schema', 'data'},
-    'report': {'ops', 'sweep'},
-    'analysis': {'training', 'build', 'config', 'data', 'sweep'},
+    'report': {'ops', 'sweep', 'analysis'},
+    'analysis': {'training', 'build', 'config', 'schema', 'data', 'ops', 'sweep'},
     'cli': {
         'training',
         'report',

@@ -1,4 +1,4 @@
-"""report.html from a run folder: what is shown, in which order; the template says how."""
+"""report.html of a run folder: what is shown, in which order; the template says how."""
 
 import os
 import re
@@ -12,9 +12,13 @@ TEMPLATE = 'report.html.jinja'
 
 def write(path: Path) -> Path:
     """run folder -> its report.html, replaced in one move. Raises UserError for no run folder."""
+    return save(path / 'report.html', TEMPLATE, contents(folder.read(path)))
+
+
+def save(target: Path, template: str, shown: dict[str, Any]) -> Path:
+    """The template with what it shows -> `target`, replaced in one move."""
     import jinja2
 
-    run = folder.read(path)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -22,8 +26,7 @@ def write(path: Path) -> Path:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    text = environment.get_template(TEMPLATE).render(contents(run))
-    target = path / 'report.html'
+    text = environment.get_template(template).render(shown)
     draft = target.with_suffix('.html.draft')
     draft.write_text(text, encoding='utf-8')
     os.replace(draft, target)
@@ -38,7 +41,8 @@ def contents(run: folder.Run) -> dict[str, Any]:
         notes.append(
             f'{found["dropped"]:,} predictions with no finite value or label are left out.'
         )
-    return {
+    shown = {
+        'kind': 'report',
         'title': run.experiment,
         'name': run.name,
         'about': about(run),
@@ -59,6 +63,16 @@ def contents(run: folder.Run) -> dict[str, Any]:
         'environment': {name: words(value) for name, value in run.environment.items()},
         'reproduce': reproduce(run.environment),
     }
+    links = {
+        'curves': ('Curves', shown['curves']),
+        'scores': ('Scores', shown['table']['rows'] or shown['classes']),
+        'answers': ('Confusion', shown['confusion']),
+        'calibration': ('Calibration', shown['calibration']),
+        'mistakes': ('Mistakes', shown['mistakes']),
+        'config': ('Config', shown['sections']),
+        'environment': ('Environment', shown['environment']),
+    }
+    return shown | {'links': [(id, name) for id, (name, there) in links.items() if there]}
 
 
 def about(run: folder.Run) -> list[str]:

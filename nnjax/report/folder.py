@@ -47,7 +47,7 @@ def read(folder: Path) -> Run:
     if not any((folder / name).is_file() for name in (CONFIG, METRICS)):
         raise UserError(f'{folder} is no run folder: it has neither {CONFIG} nor {METRICS}')
     notes: list[str] = []
-    saved = _object(folder / CONFIG, notes)
+    saved = json_object(folder / CONFIG, notes)
     config = saved.get('config')
     name = folder.resolve().name
     records, final = _records(folder / METRICS)
@@ -57,7 +57,7 @@ def read(folder: Path) -> Run:
         config=config if isinstance(config, dict) else {},
         records=records,
         final=final,
-        environment=_object(folder / ENVIRONMENT, notes),
+        environment=json_object(folder / ENVIRONMENT, notes),
         predictions=_arrays(folder / 'predictions', notes),
         notes=tuple(notes),
     )
@@ -104,7 +104,7 @@ def _line(line: str) -> Record | None:
     return None
 
 
-def _object(path: Path, notes: list[str]) -> dict[str, Any]:
+def json_object(path: Path, notes: list[str]) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:

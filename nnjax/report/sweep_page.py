@@ -157,12 +157,13 @@ def findings(sweep: Sweep, found: dict[str, Importance]) -> list[str]:
 
 
 def _rival(sweep: Sweep) -> str:
-    first, *others = sweep.scored()[:2]
-    if not others or first.state != 'finished' or others[0].state != 'finished':
+    finished = [row for row in sweep.scored() if row.state == 'finished']
+    if len(finished) < 2:
         return ''
+    first, *others = finished
     gap = score(abs(first.valid.mean - others[0].valid.mean))
     said = f'The best is {gap} ahead of the second on validation'
-    near = [r for r in sweep.scored()[1:] if r.state == 'finished' and _overlap(first, r)]
+    near = [row for row in others if _overlap(first, row)]
     if near:
         count = f'{len(near)} more configuration' + ('s' if len(near) > 1 else '')
         return f'{said}; the intervals of {count} overlap with its own.'

@@ -260,7 +260,7 @@ def test_two_runs_are_compared_over_their_test_examples(tmp_path):
     (pair,) = compare.compare([a, b]).pairs
     assert pair.test.counts == (300,) and pair.test.over == 'test examples' and pair.holds
     said = conclusions.render(compare.compare([a, b]))
-    assert 'not of seeds' in said and f'{a} has the higher test accuracy' in said
+    assert 'not that of seeds' in said and f'{a} has the better test accuracy' in said
     (pair,) = compare.compare([a, b], 'loss').pairs
     assert pair.test.name == 'paired t test' and pair.test.difference < 0
 
@@ -295,7 +295,7 @@ def test_a_verdict_says_what_is_lacking():
     pair = compare.Pair(a, b, test, 4, statistics.bonferroni(test.p, 4), {})
     said = conclusions.conclusion(pair, compare.Comparison('accuracy', (a, b), (pair,)))
     assert 'no evidence' in said and 'Two seeds are too few' in said
-    assert 'b has the higher test accuracy: 0.9250 against 0.9100 of a, 0.0150 more' in said
+    assert 'b has the better test accuracy: 0.9250 against 0.9100 of a, 0.0150 more' in said
     low, high = stats.ttest_rel([0.91, 0.94], [0.90, 0.92]).confidence_interval(0.95)
     assert f'(95% interval −{-low:.4f} to {high:.4f})' in said
     b = side('b', {0: 0.93, 1: 0.9501, 2: 0.94})
@@ -310,6 +310,20 @@ def test_a_verdict_says_what_is_lacking():
         assert words in conclusions.verdict(pair, comparison)
     same = compare.Pair(a, a, compare.test(a, a, 'accuracy'), 1, 1.0, {})
     assert 'the same mean' in conclusions.difference(same, 'accuracy')
+
+
+def test_a_lower_loss_is_better_and_a_stranger_is_only_higher():
+    found = statistics.welch([0.1, 0.2, 0.3], [0.5, 0.6, 0.8])
+    records = [
+        {s: {'loss': x} for s, x in enumerate(v)} for v in ([0.1, 0.2, 0.3], [0.5, 0.6, 0.8])
+    ]
+    for best, words in (
+        (('min', 'loss'), 'a has the better test loss: 0.2000 against 0.6333 of b, 0.4333 less'),
+        (BEST, 'b has the higher test loss: 0.6333 against 0.2000 of a, 0.4333 more'),
+    ):
+        a, b = (Side(n, r, best, 1, {}, 'print', None) for n, r in zip('ab', records))
+        said = conclusions.difference(compare.Pair(a, b, found, 1, found.p, {}), 'loss')
+        assert said.startswith(words) and f'interval {-found.high:.4f} to {-found.low:.4f}' in said
 
 
 def refuse(*arguments) -> str:
@@ -356,7 +370,7 @@ def test_the_command_prints_and_writes_a_page(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(['compare', a, b, f'--output={page}'])
     out = capsys.readouterr().out
-    assert stop.value.code == 0 and 'has the higher test accuracy' in out and str(page) in out
+    assert stop.value.code == 0 and 'has the better test accuracy' in out and str(page) in out
     text = page.read_text()
     assert '<svg' in text and 'src=' not in text and '<script' not in text
     for arguments in ([a], [a, b, '--output=page.pdf'], [a, b, '--metric=x']):

@@ -4,7 +4,8 @@ import math
 
 from nnjax.analysis.compare import LEVEL, Comparison, Pair
 from nnjax.analysis.statistics import Test
-from nnjax.sweep.table import interval, words
+from nnjax.sweep import table
+from nnjax.sweep.table import words
 
 FEW = 3  # seeds; with fewer the t quantile is so large that only huge differences show
 
@@ -14,16 +15,16 @@ def render(comparison: Comparison, width: int = 100) -> str:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column('', overflow='fold')
+    columns = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    columns.add_column('', overflow='fold')
     for header in (f'test {comparison.metric}', 'seeds', 'configurations tried'):
-        table.add_column(header, justify='right', no_wrap=True)
+        columns.add_column(header, justify='right', no_wrap=True)
     for side in comparison.sides:
-        score = interval(side.estimate(comparison.metric))
-        table.add_row(side.name, score, str(len(side.scores)), str(side.tried))
+        score = table.interval(side.estimate(comparison.metric))
+        columns.add_row(side.name, score, str(len(side.scores)), str(side.tried))
     console = Console(width=width, color_system=None)
     with console.capture() as capture:
-        console.print(table)
+        console.print(columns)
     lines = [line.rstrip() for line in capture.get().splitlines()]
     for pair in comparison.pairs:
         lines += ['', conclusion(pair, comparison), f'They differ in {changed(pair)}.']
@@ -36,19 +37,23 @@ def conclusion(pair: Pair, comparison: Comparison) -> str:
 
 
 def difference(pair: Pair, metric: str) -> str:
-    """'A has the higher test accuracy: 0.93 against 0.92 of B, 0.01 more (95% interval ...).'"""
+    """'A has the better test accuracy: 0.93 against 0.92 of B, 0.01 more (95% interval ...).'
+
+    'Better' where the metric is the one that chooses both sides' best parameters, else 'higher'.
+    """
     test = pair.test
     if test.difference == 0:
         return f'{pair.a.name} and {pair.b.name} have the same mean test {metric}.'
-    high, low = (pair.a, pair.b) if test.difference > 0 else (pair.b, pair.a)
-    means = [side.estimate(metric).mean for side in (high, low)]
-    ends = sorted(math.copysign(1, test.difference) * end for end in (test.low, test.high))
-    shown = (
-        f' (95% interval {_signed(ends[0])} to {_signed(ends[1])})' if ends[0] == ends[0] else ''
-    )
+    known = pair.a.best == pair.b.best and pair.a.best[1] == metric
+    lower = known and pair.a.best[0] == 'min'
+    first, second = (pair.a, pair.b) if (test.difference > 0) != lower else (pair.b, pair.a)
+    means = [side.estimate(metric).mean for side in (first, second)]
+    low, high = sorted(math.copysign(1, test.difference) * end for end in (test.low, test.high))
+    interval = f' (95% interval {_signed(low)} to {_signed(high)})' if math.isfinite(low) else ''
     return (
-        f'{high.name} has the higher test {metric}: {means[0]:.4f} against {means[1]:.4f} of '
-        f'{low.name}, {abs(test.difference):.4f} more{shown}.'
+        f'{first.name} has the {"better" if known else "higher"} test {metric}: {means[0]:.4f} '
+        f'against {means[1]:.4f} of {second.name}, {abs(test.difference):.4f} '
+        f'{"less" if lower else "more"}{interval}.'
     )
 
 
@@ -75,7 +80,7 @@ def verdict(pair: Pair, comparison: Comparison) -> str:
         said.append('Right alone: ' + ', '.join(f'{s.name} {n:,}' for s, n in alone) + '.')
     if test.over == 'test examples':
         said.append(
-            'This is the noise of the test examples, not of seeds: other seeds may turn it round.'
+            'Only the noise of the test examples is judged, not that of seeds: train several.'
         )
     elif (count := min(test.counts)) < FEW and not pair.holds:
         count = ('', 'One seed is', 'Two seeds are')[count]

@@ -103,7 +103,7 @@ def _runs(paths: list[Path]) -> Side:
     if len(data) > 1:
         raise UserError(f'{paths[0]} and those joined with it were trained on different data')
     name = f'{paths[0]}+{len(paths) - 1}' if len(paths) > 1 else str(paths[0])
-    return Side(name, found, schema.best(first['best']), 1, first, data.pop(), paths[0])
+    return Side(name, found, schema.best(str(first.get('best'))), 1, first, data.pop(), paths[0])
 
 
 def _sweep(path: Path) -> Side:

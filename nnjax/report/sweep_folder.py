@@ -5,7 +5,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-from nnjax import schema
 from nnjax.report import folder
 from nnjax.report.axis import number
 from nnjax.report.charts import Curve
@@ -86,8 +85,7 @@ def read(path: Path) -> Sweep:
     """sweep folder -> Sweep. Raises UserError for no sweep folder, or a damaged sweep.json."""
     made = SweepFolder(path)
     saved, points = made.saved('experiment', 'config'), made.points()
-    best = schema.best(str(made.config()[1].get('best')))
-    records = made.records()
+    best, records = made.ranking(), made.records()
     rows = table.rank(points, records, best)
     fields = table.fields(rows)
     mine: list[list[Record]] = [[] for _ in points]

@@ -68,4 +68,4 @@ class SweepFolder(Folder):
 
     def ranking(self) -> tuple[str, str]:
         """('max', 'accuracy'): the direction and the validation metric that rank the points."""
-        return schema.best(self.config()[1].best)
+        return schema.best(str(self.config()[1].get('best')))

@@ -90,7 +90,7 @@ def tick_label(value: float) -> str:
     """A tick as short as it can be: '0', '0.25', '20k', '1e-05'."""
     if value == 0:
         return '0'
-    if abs(value) >= 10_000:
+    if 10_000 <= abs(value) < 1e15:
         for size, unit in ((1e9, 'G'), (1e6, 'M'), (1e3, 'k')):
             if abs(value) >= size:
                 return f'{value / size:.4g}{unit}'

@@ -58,12 +58,11 @@ def _space(config, path: str, text: str) -> Distribution | list:
         return _grid(config, path, text)
     try:
         low, high = ast.literal_eval(f'({rest}')
-        found = kinds[kind.strip()](low, high)
     except (ValueError, SyntaxError, TypeError):
         raise UserError(f'{path}={text!r}: expected {kind.strip()}(low, high)') from None
     for limit in (low, high):
         configs.parse(config, path, str(limit))
-    return found
+    return kinds[kind.strip()](low, high)
 
 
 def _commas(text: str) -> list[str]:

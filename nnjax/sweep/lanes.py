@@ -21,6 +21,7 @@ from nnjax.training.run import Hook
 from nnjax.training.setup import Setup
 
 Tree = Any
+SAVE_SECONDS = 10  # between two checkpoints, at least: more often costs more than a kill does
 
 
 class Lanes:
@@ -113,6 +114,10 @@ class Lanes:
         carry, best = runner.first(made, init(self.seeds[lane], batch, numbers, given))
         return jax.device_get({'carry': carry, 'best': best})
 
+    def whole(self) -> Tree:
+        """{'carry', 'best'} of all lanes [L, ...], on the host."""
+        return self._seats.whole()
+
     def wait(self) -> None:
         """Returns when every step is done."""
         jax.block_until_ready([slot.carry for slot in self._seats.slots])
@@ -179,7 +184,8 @@ class Lanes:
         for slot in self._seats.slots:
             averages = self._averages(slot, slot.carry.state, self._valid)
             found |= {lane: averages[lane] for lane in slot.real}
-            value = np.array([averages[lane][metric] for lane in slot.lanes], np.float32)
+            gone = {metric: np.nan}  # it never wins
+            value = np.array([averages.get(n, gone)[metric] for n in slot.lanes], np.float32)
             slot.best = programs.better(slot.best, slot.carry.state, value, direction == 'max')
             if patience:
                 since = self.step - jax.device_get(slot.best['step'])
@@ -203,7 +209,7 @@ class Lanes:
 
     def save_now_and_then(self) -> None:
         """Keeps the lanes, unless that was done seconds ago."""
-        if time.monotonic() - self._saved > 10:
+        if time.monotonic() - self._saved > SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
@@ -211,7 +217,7 @@ class Lanes:
         if self._checkpoints:
             on = np.isin(np.arange(len(self.points)), self.lanes)
             more = {'numbers': self.numbers, 'on': on, 'step': np.int32(self.step)}
-            self._checkpoints.save(self.step, {**self._seats.whole(), **more})
+            self._checkpoints.save(self.step, {**self.whole(), **more})
             self._saved = time.monotonic()
 
     def drop(self, last: Mapping[int, dict]) -> None:

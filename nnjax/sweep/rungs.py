@@ -5,6 +5,7 @@ sweep decides the same again.
 """
 
 import dataclasses
+import json
 import math
 from typing import Any
 
@@ -19,10 +20,12 @@ from nnjax.training.run import Hook
 
 @dataclasses.dataclass(frozen=True)
 class Halving:
-    """Successive halving (Jamieson & Talwalkar, 2016, arXiv 1502.07943).
+    """Successive halving (Jamieson & Talwalkar, 2016, arXiv 1502.07943) of configurations.
+
+    A configuration stays or goes with all its seeds, by their mean.
 
     Attributes:
-      keep: of `keep` lanes one goes on at each rung.
+      keep: of so many configurations one goes on at each rung.
       first: the first rung, as a part of the training; each next one lies `keep` times later.
     """
 
@@ -58,7 +61,8 @@ def halve(waves: list, halving: Halving, log, best: tuple[str, str], stopped: li
             if lanes.step == at and len(_valid(log.records, lanes.indices, at)) < len(lanes.lanes):
                 lanes.evaluate()
             last |= _valid(log.records, lanes.indices, at)
-        gone = set(ranked(last, best)[max(1, math.ceil(len(last) / halving.keep)) :])
+        points = {p: point for lanes in waves for p, point in zip(lanes.indices, lanes.points)}
+        gone = _worst(last, points, best, halving.keep)
         for lanes in waves:
             here = {
                 lane: last[lanes.indices[lane]]
@@ -80,6 +84,21 @@ def _valid(records, indices, step: int) -> dict[int, dict]:
         for r in records
         if r['split'] == 'valid' and r['step'] == step and r['point'] in wanted
     }
+
+
+def _worst(last: dict[int, dict], points: dict[int, dict], best, keep: int) -> set[int]:
+    """The points of all configurations but one of `keep`, by their mean over seeds."""
+    seeds: dict[str, list[int]] = {}
+    for point in last:
+        name = json.dumps({**points[point], 'seed': 0}, sort_keys=True)
+        seeds.setdefault(name, []).append(point)
+    means = {}
+    for those in seeds.values():
+        values = [last[point].get(best[1]) for point in those]
+        means[those[0]] = {best[1]: math.nan if None in values else sum(values) / len(values)}
+    order = ranked(means, best)
+    gone = set(order[math.ceil(len(order) / keep) :])
+    return {point for those in seeds.values() if those[0] in gone for point in those}
 
 
 def ranked(records: dict[int, dict], best: tuple[str, str]) -> list[int]:

@@ -12,11 +12,11 @@ def get_config(arg=''):
     c.batch = 64
     c.data = bind(sources.Tfds, name='digits')
     c.prepare = 'scale(16)'
-    c.augment = 'rotate(10) | translate(1) | noise(0.1)'
+    c.augment = 'affine(12, 0.1, (0.85, 1.15), 10) | noise(0.05) | mixup(0.2)'
     c.model = bind(models.GoogLeNet, width=0.25, stem='small')
     c.task = bind(tasks.classification, smoothing=0.1)
     c.optim = bind(
         optim.make, name='adamw', lr=0.003, decay='cosine', warmup='5%', weight_decay=0.05
     )
-    c.best = 'max accuracy'
+    c.ema = 0.99
     return c

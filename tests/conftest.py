@@ -44,6 +44,16 @@ def torch():
     return pytest.importorskip('torch')
 
 
+@pytest.fixture(scope='session')
+def mocked_home(tmp_path_factory) -> Path:
+    """A home folder whose tensorflow_datasets holds mocks of the sets that come by network."""
+    from tests import mocked_tfds
+
+    home = tmp_path_factory.mktemp('home')
+    mocked_tfds.prepare(home / 'tensorflow_datasets')
+    return home
+
+
 @pytest.fixture(params=['native', 'stock'])
 def kernels(request):
     """Once with the compiled kernels, once without."""
@@ -60,4 +70,4 @@ def kernels(request):
 def heavy(experiment: str) -> list:
     """Marks for an experiment whose programs take half a minute each to compile."""
     large = ('googlenet', 'resnet', 'deepcnn', 'vit', 'fashion_vgg')
-    return [pytest.mark.heavy] if experiment.endswith(large) else []
+    return [pytest.mark.heavy] if any(name in experiment for name in large) else []

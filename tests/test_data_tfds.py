@@ -1,79 +1,34 @@
-"""TFDS names: mocked sets of the true features, written by TFDS's own writers without TensorFlow."""
+"""TFDS names: mocked sets of the true features."""
 
-import io
 import sys
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import nnjax
+from nnjax import config as configs
 from nnjax import models, tasks
 from nnjax.config import base, bind
 from nnjax.data import builders, sources, tfds
 from nnjax.data.source import Slice
 from nnjax.errors import UserError
 from nnjax.ops.native import library
-from nnjax.training import optim
+from nnjax.training import optim, paths
+from nnjax.training.setup import setup
+from tests.mocked_tfds import NAMES
 
-NAMES = ('mnist', 'cifar10', 'cifar100', 'imagenet2012')
-SPLITS = {'train': 40, 'test': 12}
 SIZE = {'imagenet2012': 32}  # the only one whose images differ in size
-BROKEN = 7  # the row of imagenet2012's test split that is cut off
-
-
-def encoded(rng, shape, kind: str) -> bytes:
-    """A smooth random picture, so that decoders may differ by little alone."""
-    small = rng.integers(0, 256, (4, 4, shape[2])).astype(np.uint8)
-    picture = Image.fromarray(small[..., 0] if shape[2] == 1 else small)
-    buffer = io.BytesIO()
-    picture.resize((shape[1], shape[0]), Image.Resampling.BICUBIC).save(buffer, kind)
-    return buffer.getvalue()
-
-
-def mocked(stock):
-    """A builder of TFDS's own, its name, version and features; the examples are made up."""
-
-    class Mocked(stock):
-        def _split_generators(self, _):
-            return {split: self._generate_examples(split) for split in SPLITS}
-
-        def _generate_examples(self, split):
-            features = self.info.features
-            rng = np.random.default_rng(sorted(SPLITS).index(split))
-            for number in range(SPLITS[split]):
-                shape = [side or int(rng.integers(20, 90)) for side in features['image'].shape]
-                kind = features['image'].encoding_format or 'png'
-                example = {'image': encoded(rng, shape, kind)}
-                if kind == 'jpeg' and (split, number) == ('test', BROKEN):
-                    example['image'] = example['image'][:-200]
-                for field in features:
-                    if 'label' in field:
-                        example[field] = int(rng.integers(features[field].num_classes))
-                    elif field != 'image':
-                        example[field] = f'{split}_{number}.JPEG'
-                yield number, example
-
-    Mocked.name = stock.name
-    return Mocked
 
 
 @pytest.fixture(scope='module', autouse=True)
-def prepared(tmp_path_factory):
+def prepared(mocked_home, tmp_path_factory):
     """A folder with all four."""
-    import tensorflow_datasets
-
-    path = tmp_path_factory.mktemp('tfds')
+    path = mocked_home / 'tensorflow_datasets'
     library.load()  # the compiled kernels stay in the session's cache
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv('NNJAX_CACHE_DIR', str(tmp_path_factory.mktemp('cache')))
         patch.setenv('NNJAX_DATA_DIR', str(path))
         patch.setenv('HOME', str(path))
-        tensorflow_datasets.disable_progress_bar()
-        stock = [tensorflow_datasets.builder_cls(name) for name in NAMES]
-        with tensorflow_datasets.core.registered.skip_registration():
-            for builder in map(mocked, stock):
-                builder(data_dir=str(path), file_format='array_record').download_and_prepare()
         yield path
 
 
@@ -121,6 +76,22 @@ def test_it_trains(name, streamed, monkeypatch, tmp_path):
     result = nnjax.train(c)
     assert result.state.step == 2 and np.isfinite(result.metrics['loss'])
     assert 'tensorflow' not in sys.modules
+
+
+@pytest.mark.parametrize(
+    'experiment, image, parameters',
+    [
+        ('mnist_cnn', (28, 28, 1), 241_546),
+        ('cifar10_resnet', (32, 32, 3), 269_722),
+        ('cifar100_resnet', (32, 32, 3), 861_620),
+        ('imagenet_resnet50', (224, 224, 3), 25_557_032),
+    ],
+)
+def test_a_shipped_experiment_fits(experiment, image, parameters):
+    """At full size, traced alone; tests/test_laws.py trains it."""
+    made = setup(configs.load(experiment, {'data.valid': '10', 'parallel': 'jit'}))
+    assert made.example['image'] == (image, np.float32)
+    assert paths.size(made.state.params) == parameters
 
 
 def test_streamed_and_kept_rows_are_the_same(monkeypatch, tmp_path):

@@ -24,7 +24,7 @@ from nnjax import sweep as sweeps
 from nnjax.cli import run as command
 from nnjax.config import bind
 from nnjax.errors import Interrupted, UserError
-from nnjax.sweep import lanes, plan, rungs
+from nnjax.sweep import lanes, plan, rungs, shares
 from nnjax.sweep.programs import Programs
 from nnjax.sweep.sweep import sweep
 from nnjax.training import loop, optim, parallel, setup
@@ -427,3 +427,42 @@ def test_halving_keeps_a_configuration_with_all_its_seeds():
     result = sweep(config(), points, halving=rungs.Halving(2, '6 steps'))
     assert [row.state for row in result.rows] == ['finished', 'dropped', 'dropped', 'dropped']
     assert all(len({lane.state for lane in row.lanes}) == 1 for row in result.rows)
+
+
+def test_processes_end_as_lanes_do(tmp_path, capsys):
+    arguments = ['--config=digits_mlp', '--config.total=2 epochs', '--seeds=2', '--quiet']
+    arguments += ['--grid=optim.lr=0.001,0.01,0.003']
+    command(['sweep', *arguments, f'--workdir={tmp_path}/a', '--runner=loop'])
+    command(['sweep', *arguments, f'--workdir={tmp_path}/b', '--runner=processes', '--workers=2'])
+    read = lambda n: [
+        json.loads(x) for x in (tmp_path / n / 'metrics.jsonl').read_text().splitlines()
+    ]
+    order = lambda r: (r['point'], r['step'], r['split'])
+    for a, b in zip(sorted(read('a'), key=order), sorted(read('b'), key=order), strict=True):
+        assert order(a) == order(b) and a['loss'] == pytest.approx(b['loss'], abs=1e-5)
+    best = [RunFolder(tmp_path / n / 'best').config()[1].optim.lr for n in 'ab']
+    assert best[0] == best[1]
+    before = capsys.readouterr().out
+    command(['sweep', '--status', f'--workdir={tmp_path}/b'])
+    assert capsys.readouterr().out.splitlines()[1] in before
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), min_size=1, unique=True),
+    st.integers(1, 7),
+)
+def test_shares_are_even_and_keep_seeds_together(pairs, count):
+    points = [{'x': x, 'seed': seed} for x, seed in pairs]
+    parts = shares.split(points, count)
+    assert sorted(sum(parts, [])) == list(range(len(points))) and len(parts) <= count
+    homes = {
+        x: {n for n, part in enumerate(parts) for p in part if points[p]['x'] == x}
+        for x, _ in pairs
+    }
+    assert all(len(home) == 1 for home in homes.values())
+
+
+def test_a_share_that_fails_is_named_with_its_log(tmp_path):
+    whole = shares.create(config(), [{'optim.lr': 0.01}], tmp_path / 'w', 'digits_mlp', 1)
+    with pytest.raises(UserError, match=r'share 0 failed: .*nothing_of_the_kind.*0\.log'):
+        shares.run(whole, 'nothing_of_the_kind', 1, lambda text: None)

@@ -56,42 +56,123 @@ def define(values: flags.FlagValues) -> None:
         'population-based training: time between two exchanges',
         flag_values=values,
     )
+    flags.DEFINE_integer(
+        'workers',
+        None,
+        'of --runner=processes (default: one a core)',
+        flag_values=values,
+        lower_bound=1,
+    )
+    flags.DEFINE_integer('share', None, 'train one share of a shared sweep', flag_values=values)
+    flags.DEFINE_boolean(
+        'status', False, 'show where the sweep of --workdir stands', flag_values=values
+    )
     flags.DEFINE_boolean('quiet', False, 'no progress', flag_values=values)
 
 
 def run(parsed: options.Options) -> None:
+    values = parsed.flags
+    if values.status:
+        return _show(options.required(parsed, 'workdir'))
     spec = options.required(parsed, 'config')
     from nnjax import config as configs
     from nnjax.cli import given
 
     config = configs.load(spec, parsed.overrides)
-    name = configs.find(spec.partition(':')[0]).stem
-    points = given.points(config, spec, parsed.flags)
+    if values.halving and values.population:
+        raise UserError('--halving drops lanes, --population copies them: choose one')
+    if values.share is None:
+        name = configs.find(spec.partition(':')[0]).stem
+        points = given.points(config, spec, values)
     options.compilation_cache()
-    options.cores_as_devices()
-    from nnjax import report
-    from nnjax.sweep import rungs, table
+    if values.share is not None:
+        _share(parsed)
+    elif values.runner == 'processes':
+        _processes(parsed, config, points, name)
+    else:
+        options.cores_as_devices()
+        workdir = values.workdir or options.fresh(f'{name}-sweep')
+        _lanes(parsed, config, points, workdir, name)
+
+
+def _lanes(parsed: options.Options, config, points, workdir, name: str) -> None:
+    from nnjax.sweep import rungs
     from nnjax.sweep.sweep import sweep
 
-    workdir = parsed.flags.workdir or options.fresh(f'{name}-sweep')
-    say = (lambda text: None) if parsed.flags.quiet else lambda text: print(text, file=sys.stderr)
-    halving = parsed.flags.halving and rungs.Halving(parsed.flags.halving, parsed.flags.rung)
-    population = parsed.flags.population and rungs.Population(parsed.flags.population)
-    if halving and population:
-        raise UserError('--halving drops lanes, --population copies them: choose one')
+    values = parsed.flags
     result = sweep(
         config,
         points,
         workdir,
         experiment=name,
-        runner=parsed.flags.runner,
-        halving=halving,
-        population=population,
-        say=say,
+        runner=values.runner,
+        halving=values.halving and rungs.Halving(values.halving, values.rung),
+        population=values.population and rungs.Population(values.population),
+        say=_say(parsed),
     )
-    print(table.render(result.rows, configs.schema.best(config.best)))
+    _table(result.rows, workdir)
     print(
         f'{len(result.points)} points, {result.compilations} compilations of the train step '
         f'({result.compile_seconds:.1f} s)'
     )
+    _report(workdir)
+
+
+def _processes(parsed: options.Options, config, points, name: str) -> None:
+    from nnjax.ops.native import library
+    from nnjax.sweep import shares
+
+    values = parsed.flags
+    if values.halving or values.population:
+        raise UserError('lanes are compared side by side: --runner=processes cannot do that')
+    workdir = values.workdir or options.fresh(f'{name}-sweep')
+    workers = values.workers or library.threads()
+    whole = shares.create(config, points, workdir, name, workers)
+    shares.run(whole, values.config, workers, _say(parsed))
+    _table(shares.collect(whole), workdir)
+    _report(workdir)
+
+
+def _share(parsed: options.Options) -> None:
+    """What a process of `--runner=processes` or of a cluster does."""
+    from nnjax.sweep import shares
+    from nnjax.sweep.folder import SweepFolder
+
+    whole = SweepFolder(options.required(parsed, 'workdir'))
+    name, config = whole.config()
+    points = shares.points(whole, parsed.flags.share)
+    options.cores_as_devices()
+    _lanes(parsed, config, points, shares.folder(whole, parsed.flags.share), name)
+
+
+def _show(workdir: str) -> None:
+    """Where a sweep stands."""
+    from nnjax.sweep import shares, table
+    from nnjax.sweep.folder import SweepFolder
+
+    whole = SweepFolder(workdir)
+    if 'shares' in whole.plan():
+        rows = shares.collect(whole)
+    else:
+        rows = table.rank(whole.points(), whole.records(), whole.ranking())
+    _table(rows, workdir)
+    _report(workdir)
+
+
+def _say(parsed: options.Options):
+    if parsed.flags.quiet:
+        return lambda text: None
+    return lambda text: print(text, file=sys.stderr)
+
+
+def _table(rows, workdir) -> None:
+    from nnjax.sweep import table
+    from nnjax.sweep.folder import SweepFolder
+
+    print(table.render(rows, SweepFolder(workdir).ranking()))
+
+
+def _report(workdir) -> None:
+    from nnjax import report
+
     print(f'report {report.write(workdir)}')

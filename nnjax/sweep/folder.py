@@ -62,6 +62,21 @@ class SweepFolder(Folder):
             )
         return [{path: configs.tuples(value) for path, value in point.items()} for point in points]
 
+    def same(self, config: ConfigDict, points: list[Point], data: str) -> None:
+        """Raises a UserError unless config, points and the data's fingerprint are this folder's."""
+        if changes := self.changes(config):
+            raise UserError(
+                f'{self.path} was made with another config ({"; ".join(changes[:3])}); '
+                'name a new --workdir'
+            )
+        if self.points() != points:
+            raise UserError(
+                f'{self.path} holds another sweep, of {len(self.points())} points; '
+                'name a new --workdir'
+            )
+        if self.data() != data:
+            raise UserError(f'{self.path} was trained on other data; name a new --workdir')
+
     def plan(self) -> dict[str, Any]:
         """What the runner saved of its plan."""
         return self.saved('plan')['plan']

@@ -81,7 +81,9 @@ def sweep(
     folder = SweepFolder(workdir) if workdir is not None else None
     made = [_setup(group) for group in groups]
     if folder and folder.exists:
-        _same(folder, config, points, made[0])
+        folder.same(config, points, made[0].dataset.train.fingerprint)
+        if 'waves' not in folder.plan():
+            raise UserError(f'{workdir} was begun by another runner; leave --runner as it was')
     spread = parallel.spread(config.devices)
     run = Programs(spread)
     if folder and folder.exists:
@@ -137,22 +139,6 @@ def _setup(group: plan.Group) -> Setup:
     with own.unlocked():
         own.parallel = 'jit'
     return setup(own)
-
-
-def _same(folder: SweepFolder, config: ConfigDict, points: list[Point], made: Setup) -> None:
-    changes = folder.changes(config)
-    if changes:
-        raise UserError(
-            f'{folder.path} was made with another config ({"; ".join(changes[:3])}); '
-            'name a new --workdir'
-        )
-    if folder.points() != points:
-        raise UserError(
-            f'{folder.path} holds another sweep, of {len(folder.points())} points; '
-            'name a new --workdir'
-        )
-    if folder.data() != made.dataset.train.fingerprint:
-        raise UserError(f'{folder.path} was trained on other data; name a new --workdir')
 
 
 class _Log:

@@ -1,6 +1,7 @@
 """The best point of a sweep as an ordinary run folder: evaluate, predict and export work on it."""
 
 import math
+import shutil
 
 import jax
 
@@ -38,7 +39,9 @@ def write(
     checkpoints.close()
     lane = seats.pick({n: whole[n] for n in ('carry', 'best')}, wave.points.index(point))
 
-    run = RunFolder(folder.best)
+    aside = folder.path / '.best'  # a kill leaves no half of it
+    shutil.rmtree(aside, ignore_errors=True)
+    run = RunFolder(aside)
     run.create(plan.apply(config, points[point]), experiment, folder.data())
     saved = Checkpoints(run.checkpoints)
     saved.save(int(lane['carry'].state.step), lane)
@@ -51,3 +54,4 @@ def write(
         evaluator = evaluate.Evaluator(own, source)
         state = runner.best_state(lane['carry'].state, lane['best'])
         run.save_predictions(split, evaluate.kept(own, source, evaluator.predictions(state)))
+    aside.rename(folder.best)

@@ -454,7 +454,10 @@ def test_processes_end_as_lanes_do(tmp_path, capsys):
 def test_shares_are_even_and_keep_seeds_together(pairs, count):
     points = [{'x': x, 'seed': seed} for x, seed in pairs]
     parts = shares.split(points, count)
-    assert sorted(sum(parts, [])) == list(range(len(points))) and len(parts) <= count
+    assert (
+        sorted(n for part in parts for n in part) == list(range(len(points)))
+        and len(parts) <= count
+    )
     homes = {
         x: {n for n, part in enumerate(parts) for p in part if points[p]['x'] == x}
         for x, _ in pairs

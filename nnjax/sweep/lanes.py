@@ -50,13 +50,13 @@ class Lanes:
           points: one for each lane.
           numbers: their arguments of the step.
           indices: their numbers in the sweep.
-          each: lanes of a slot on each device.
+          each: lanes of a slot on each device, at most.
           checkpoints: where the lanes are kept.
           say: is given new records.
         """
         self.made, self.run, self._say = made, run, say
         self.points, self.indices = points, indices
-        self.width = each * run.placement.devices
+        self._each = each
         self.numbers = seats.stack(numbers)
         self.seeds = np.array([point['seed'] for point in points], np.uint32)
         self.best_of = schema.best(made.config.best)
@@ -105,7 +105,7 @@ class Lanes:
         else:
             given, _ = initial.given(self.made)
             whole = seats.stack([self._first(lane, given) for lane in on])
-        return Seats(whole, on, self.width, self.run.placement)
+        return Seats(whole, on, self._each, self.run.placement)
 
     def _first(self, lane: int, given: Mapping) -> Tree:
         made, numbers = self.made, seats.pick(self.numbers, lane)

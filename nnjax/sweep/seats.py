@@ -36,11 +36,15 @@ class Slot:
 
 
 class Seats:
-    """Lanes in slots of `width`, which the devices share, and on the host those that have left."""
+    """Lanes in slots, which the devices share, and on the host those that have left."""
 
-    def __init__(self, whole: Tree, on: Sequence[int], width: int, placement: Placement):
-        """{'carry', 'best'} of all lanes [L, ...] on the host; those that are `on` take seats."""
-        self.width, self._placement = width, placement
+    def __init__(self, whole: Tree, on: Sequence[int], each: int, placement: Placement):
+        """{'carry', 'best'} of all lanes [L, ...] on the host; those that are `on` take seats.
+
+        A slot has `each` lanes of every device, or fewer when that many are no longer there: a
+        power of two, so that few widths are ever compiled.
+        """
+        self._each, self._placement = each, placement
         every = range(len(jax.tree.leaves(whole)[0]))
         self.left = {lane: pick(whole, lane) for lane in every if lane not in on}
         self.slots = self._seated(whole, on, on)
@@ -61,8 +65,9 @@ class Seats:
         for slot in self.slots:
             slot.real -= set(lanes)
         self.slots = [slot for slot in self.slots if slot.real]
-        if len(self.slots) > -(-len(self.lanes) // self.width):
-            self.slots = self._seated(self._gather(self.lanes), self.lanes, range(len(self.lanes)))
+        left, seats = self.lanes, sum(len(slot.lanes) for slot in self.slots)
+        if seats > -(-len(left) // self._width(left)) * self._width(left):
+            self.slots = self._seated(self._gather(left), left, range(len(left)))
 
     def exchange(self, sources: Mapping[int, int]) -> None:
         """Lane `target` gets what lane `sources[target]` has; its seed and its best stay."""
@@ -74,15 +79,19 @@ class Seats:
 
     def _seated(self, whole: Tree, lanes: Sequence[int], rows: Sequence[int]) -> list[Slot]:
         """Slots of these lanes, whose arrays are `rows` of [N, ...]."""
-        found = []
-        for start in range(0, len(lanes), self.width):
-            here = np.arange(start, start + self.width)
+        found, width = [], self._width(lanes)
+        for start in range(0, len(lanes), width):
+            here = np.arange(start, start + width)
             here = np.where(here < len(lanes), here, start)
             tree = jax.tree.map(operator.itemgetter(np.array(rows)[here]), whole)
             tree = jax.device_put(tree, self._placement.lanes)
             seats = np.array(lanes)[here]
             found.append(Slot(seats, set(seats.tolist()), tree['carry'], tree['best']))
         return found
+
+    def _width(self, lanes: Sequence[int]) -> int:
+        share = -(-len(lanes) // self._placement.devices)
+        return self._placement.devices * min(self._each, 1 << max(0, share - 1).bit_length())
 
     def _fetch(self, lanes: Sequence[int]) -> dict[int, Tree]:
         if not lanes:

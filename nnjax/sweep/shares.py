@@ -53,7 +53,7 @@ def split(points: Sequence[Point], count: int) -> list[list[int]]:
     groups = list(seeds.values())
     count = min(count, len(groups))
     cuts = [round(n * len(groups) / count) for n in range(count + 1)]
-    return [list(itertools.chain(*groups[a:b])) for a, b in zip(cuts, cuts[1:])]
+    return [list(itertools.chain(*groups[a:b])) for a, b in itertools.pairwise(cuts)]
 
 
 def folder(whole: SweepFolder, share: int) -> Path:

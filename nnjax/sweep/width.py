@@ -15,8 +15,8 @@ from nnjax.training import runner as runners
 from nnjax.training.setup import Setup
 
 WORTH = 60  # seconds of training left that are worth compiling another width for
-TRIED = {'cpu': (1, 4, 16)}  # lanes on a device; elsewhere a device takes many
-MANY = (64, 16, 4, 1)
+CLEARLY = 1.1  # another width must be faster by so much
+FEW, MANY = (1, 4, 16), (64, 16, 4, 1)  # lanes on a CPU's core; on an accelerator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ def waves(
                 f'lanes are compared side by side, but only {most} of {len(group.numbers)} fit '
                 'into memory; use fewer points'
             )
-        each = _each(group, own, run, points, runner, most)
+        each = _each(group, own, run, points, runner, most, together)
         for start in range(0, len(group.numbers), most):
             found.append(Wave(number, group.numbers[start : start + most], each))
     return found
@@ -85,24 +85,25 @@ def _room() -> tuple[float, str]:
     return 0.6 * available / jax.local_device_count(), 'this machine'
 
 
-def _each(group, made: Setup, run: Programs, points, runner: str, most: int) -> int:
-    """Lanes on a device."""
-    devices, count = run.placement.devices, min(len(group.numbers), most)
+def _each(group, made: Setup, run: Programs, points, runner: str, most: int, together) -> int:
+    """Lanes on a device: one where lanes cannot be faster, else what is measured to be fastest."""
+    count = min(len(group.numbers), most)
+    share = -(-count // run.placement.devices)
     cpu = jax.default_backend() == 'cpu'
-    share = -(-count // devices)
-    tried = [min(n, share) for n in (TRIED['cpu'] if cpu else MANY)]
-    tried = list(dict.fromkeys(tried))
+    tried = list(dict.fromkeys(min(n, share) for n in (FEW if cpu else MANY)))
     if runner == 'loop' or not runners.chunked(made):
         return 1
     if runner == 'lanes':
         return max(tried)
-    first = tried.pop(0)
-    speed = _seconds(group, made, run, points, first)
-    best = {first: speed}
-    for other in tried:
-        if speed * count * made.total > WORTH:
-            best[other] = _seconds(group, made, run, points, other)
-    return min(best, key=best.get)
+    first = tried[0]
+    if cpu and together:
+        return first  # most lanes will have left before a wider program has paid for itself
+    best = first, _seconds(group, made, run, points, first)
+    for other in tried[1:]:
+        if best[1] * count * made.total > WORTH:
+            speed = _seconds(group, made, run, points, other)
+            best = min(best, (other, CLEARLY * speed), key=lambda pair: pair[1])
+    return best[0]
 
 
 def _seconds(group, made: Setup, run: Programs, points, each: int) -> float:

@@ -1,6 +1,7 @@
 """Points of one group on their way, side by side: what `training.run.Run` is for one."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from nnjax import build, schema
 from nnjax.sweep import programs, seats
 from nnjax.sweep.points import Point
 from nnjax.sweep.rows import Batches, Rows
-from nnjax.sweep.seats import Seats, Slot
+from nnjax.sweep.seats import Seats
 from nnjax.training import checkpoint, feed, initial, paths, runner, step
 from nnjax.training.evaluate import Evaluator, score
 from nnjax.training.run import Hook
@@ -27,8 +28,7 @@ SAVE_SECONDS = 10  # between two checkpoints, at least: more often costs more th
 class Lanes:
     """A lane for each point; `training.loop.drive` drives it like a run.
 
-    Lanes sit in slots of `width`, which the devices share; a slot is stepped by one call. A lane
-    that is dropped leaves its seat, and a slot without lanes costs nothing.
+    One call steps them all. A lane that diverges or is dropped takes no time from then on.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Lanes:
           points: one for each lane.
           numbers: their arguments of the step.
           indices: their numbers in the sweep.
-          each: lanes of a slot on each device, at most.
+          each: lanes side by side on each device, at most.
           checkpoints: where the lanes are kept.
           say: is given new records.
         """
@@ -67,6 +67,7 @@ class Lanes:
         self._checkpoints = checkpoints and checkpoint.Checkpoints(checkpoints, made.config.keep)
         self._seats = self._begin()
         self._rows = Rows(made, self.seeds.tolist(), self.step)
+        self._placed()
         self._began = self._window_began = self._saved = time.monotonic()
         self._window_step = self.step
 
@@ -80,12 +81,12 @@ class Lanes:
     @property
     def lanes(self) -> list[int]:
         """The lanes still on their way."""
-        return self._seats.lanes
+        return self._seats.alive
 
     @property
     def stop(self) -> bool:
         """Whether no lane is left."""
-        return not self._seats.slots
+        return not self._seats.alive
 
     @property
     def swept(self) -> list[str]:
@@ -120,35 +121,40 @@ class Lanes:
 
     def wait(self) -> None:
         """Returns when every step is done."""
-        jax.block_until_ready([slot.carry for slot in self._seats.slots])
+        jax.block_until_ready(self._seats.tree)
+
+    def _placed(self) -> None:
+        """Puts what is a lane's own beside its seat; needed after every change of seats."""
+        lanes = np.maximum(self._seats.lanes, 0)
+        mine = {
+            'numbers': seats.pick(self.numbers, lanes),
+            'seed': np.searchsorted(self._rows.seeds, self.seeds[lanes]).astype(np.int32),
+            'on': self._seats.on,
+        }
+        self._mine = jax.device_put(mine, self.run.placement.lanes)
 
     def advance(self, until: int) -> None:
         """Trains every lane to step `until` or a chunk's end before it."""
-        count, seeds = min(until - self.step, runner.CHUNK), self.seeds[self.lanes].tolist()
+        count = min(until - self.step, runner.CHUNK)
         if self._chunked:
-            tables = self._rows.many(seeds, self.step, count, runner.CHUNK)
-            self._call(programs.many, tables, np.int32(count))
+            tables = self._rows.many(self.step, count, runner.CHUNK)
+            self._step(programs.many, (self._data, np.int32(count)), tables)
         else:
             count = min(count, 16)  # between two looks at the signals
             for number in range(self.step, self.step + count):
-                self._call(programs.one, self._rows.one(seeds, number))
+                self._step(programs.one, self._data, self._rows.one(number))
         self.step += count
 
-    def _call(self, kind: Callable, batches: Batches, *more) -> None:
-        for slot in self._seats.slots:
-            mine = seats.stack([batches[int(seed)] for seed in self.seeds[slot.lanes]])
-            arguments = (self._data, mine, self._numbers(slot), *more)
-            slot.carry = self.run(kind, self.made.program, slot.carry, *arguments)
-
-    def _numbers(self, slot: Slot) -> dict:
-        return seats.pick(self.numbers, slot.lanes)
+    def _step(self, kind: Callable, fixed, batches: Batches) -> None:
+        tree, program = self._seats.tree, self.made.program
+        tree['carry'] = self.run(
+            kind, program, self._seats, self._chunked, tree['carry'], fixed, batches, self._mine
+        )
 
     def check(self) -> None:
         """Ends the lanes whose loss was not finite."""
-        bad = {}
-        for slot in self._seats.slots:
-            bad |= {n: int(at) for n, at in slot.by_lane(jax.device_get(slot.carry.bad)).items()}
-        bad = {lane: at for lane, at in bad.items() if at >= 0}
+        found = self._seats.by_lane(self._seats.tree['carry'].bad)
+        bad = {lane: int(at) for lane, at in found.items() if at >= 0}
         self._write(
             {**self._about(lane, 'train'), 'step': at, 'diverged': True} for lane, at in bad.items()
         )
@@ -158,12 +164,10 @@ class Lanes:
         self.check()
         now, count = time.monotonic(), max(1, self.step - self._window_step)
         each = 1000 * (now - self._window_began) / count / max(1, len(self.lanes))
-        found = {}
-        for slot in self._seats.slots:
-            found |= slot.by_lane(jax.device_get(slot.carry.sums))
-            slot.carry = dataclasses.replace(
-                slot.carry, sums=self._empty(slot, self.made.train_sums)
-            )
+        carry = self._seats.tree['carry']
+        found = self._seats.by_lane(carry.sums)
+        empty = self._empty(self.made.train_sums)
+        self._seats.tree['carry'] = dataclasses.replace(carry, sums=empty)
         self._write(
             {
                 **self._about(lane, 'train'),
@@ -179,33 +183,32 @@ class Lanes:
         self.check()
         began = time.monotonic()
         direction, metric = self.best_of
-        found, ended = {}, []
-        patience = self.made.config.patience and self.made.steps(self.made.config.patience)
-        for slot in self._seats.slots:
-            averages = self._averages(slot, slot.carry.state, self._valid)
-            found |= {lane: averages[lane] for lane in slot.real}
-            gone = {metric: np.nan}  # it never wins
-            value = np.array([averages.get(n, gone)[metric] for n in slot.lanes], np.float32)
-            slot.best = programs.better(slot.best, slot.carry.state, value, direction == 'max')
-            if patience:
-                since = self.step - jax.device_get(slot.best['step'])
-                ended += [n for n, s in zip(slot.lanes, since) if n in slot.real and s >= patience]
+        tree, gone = self._seats.tree, {metric: np.nan}  # it never wins
+        found = self._averages(tree['carry'].state, self._valid)
+        value = [found.get(lane, gone)[metric] for lane in self._seats.lanes.tolist()]
+        value = np.array(value, np.float32)
+        tree['best'] = programs.better(tree['best'], tree['carry'].state, value, direction == 'max')
         self._write({**self._about(lane, 'valid'), **found[lane]} for lane in sorted(found))
-        if ended and self.step < self.made.total:
+        if self.made.config.patience and self.step < self.made.total:
+            patience = self.made.steps(self.made.config.patience)
+            best = self._seats.by_lane(tree['best']['step'])
+            ended = [lane for lane, at in best.items() if self.step - at >= patience]
             self._score(ended)
             self._leave(ended)
         self._window_began += time.monotonic() - began
 
-    def _averages(self, slot: Slot, state, evaluator: Evaluator) -> dict[int, dict]:
-        sums, numbers = self._empty(slot, self.made.eval_sums), self._numbers(slot)
+    def _averages(self, state, evaluator: Evaluator) -> dict[int, dict]:
+        sums, mine = self._empty(self.made.eval_sums), {**self._mine, 'state': state}
+        run = functools.partial(self.run, programs.evaluate, self.made.program, self._seats)
         for batch in evaluator.batches():
             fields = {n: a for n, a in batch.items() if n != 'index'}
-            sums = self.run(programs.evaluate, self.made.program, state, sums, fields, numbers)
-        found = slot.by_lane(jax.device_get(sums))
-        return {lane: step.means(own) for lane, own in found.items()}
+            sums = run(self._chunked, sums, (), fields, mine)
+        return {lane: step.means(own) for lane, own in self._seats.by_lane(sums).items()}
 
-    def _empty(self, slot: Slot, sums: step.Sums) -> step.Sums:
-        return jax.tree.map(lambda s: np.zeros((len(slot.lanes), *s.shape), s.dtype), sums)
+    def _empty(self, sums: step.Sums) -> step.Sums:
+        count = len(self._seats.lanes)
+        empty = jax.tree.map(lambda s: np.zeros((count, *s.shape), s.dtype), sums)
+        return jax.device_put(empty, self.run.placement.lanes)
 
     def save_now_and_then(self) -> None:
         """Keeps the lanes, unless that was done seconds ago."""
@@ -232,10 +235,12 @@ class Lanes:
         """
         self.numbers = numbers
         self._seats.exchange(sources)
+        self._placed()
 
     def _leave(self, lanes: Collection[int]) -> None:
         if lanes:
             self._seats.leave(lanes)
+            self._placed()
 
     def finish(self) -> None:
         """Scores the best parameters of the lanes that came to the end, on the test split."""
@@ -244,32 +249,26 @@ class Lanes:
             self._checkpoints.wait()  # the records say that all is on disk
         self._score(self.lanes)
 
-    def _score(self, lanes: Iterable[int]) -> None:
+    def _score(self, lanes: Collection[int]) -> None:
         """Records what the best parameters of lanes that came to an end score on the test split."""
-        made, wanted = self.made, set(lanes)
+        if not lanes:
+            return
+        made, tree = self.made, self._seats.tree
         split = 'test' if made.dataset.test else 'valid'
         source = getattr(made.dataset, split)
         evaluator = source and (Evaluator(made, source) if split == 'test' else self._valid)
-        records = []
-        for slot in self._seats.slots:
-            mine = slot.real & wanted
-            if not mine:
-                continue
-            state = runner.best_state(slot.carry.state, slot.best)
-            averages = self._averages(slot, state, evaluator) if source else {}
-            host = slot.by_lane(jax.device_get((state, slot.best)))
-            for lane in sorted(mine):
-                alone, best = host[lane]
-                record = {**self._about(lane, split), **averages.get(lane, {})}
-                if source and made.scored:
-                    own = evaluator.having(seats.pick(self.numbers, lane))
-                    record |= score(made, own.predictions(alone))
-                if best:
-                    record |= {
-                        'best_step': int(best['step']),
-                        'best_value': float(best['value']),
-                    }
-                records.append({**record, 'parameters': paths.size(alone.params), 'finished': True})
+        state = runner.best_state(tree['carry'].state, tree['best'])
+        averages = self._averages(state, evaluator) if source else {}
+        host, records = self._seats.by_lane((state, tree['best'])), []
+        for lane in sorted(lanes):
+            alone, best = host[lane]
+            record = {**self._about(lane, split), **averages.get(lane, {})}
+            if source and made.scored:
+                own = evaluator.having(seats.pick(self.numbers, lane))
+                record |= score(made, own.predictions(alone))
+            if best:
+                record |= {'best_step': int(best['step']), 'best_value': float(best['value'])}
+            records.append({**record, 'parameters': paths.size(alone.params), 'finished': True})
         self._write(records)
 
     def _about(self, lane: int, split: str) -> dict[str, Any]:

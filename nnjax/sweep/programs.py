@@ -1,53 +1,81 @@
 """Steps of many lanes in one device program: every device takes its share of them.
 
-A lane is a point on its way: its state, its numbers, its rows of data. Lanes share nothing but the
-data, so they need no collective; with one lane a device, the program is a lone run's.
+A lane is a point on its way: its state, its numbers, its rows of data. A device steps its lanes in
+groups, one group after another, the lanes of a group side by side; a group of one lane runs a lone
+run's program. How many groups there are is an argument. Lanes need no collective.
 """
 
-import time
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from nnjax.sweep.seats import Seats
 from nnjax.training import runner, step
 from nnjax.training.parallel import Placement
 from nnjax.training.state import State
 
 LANES, SHARED = True, False  # which arguments have an axis of lanes in front
 
+# The arguments of `many`, `one` and `evaluate`, C seats a device, S seeds:
+#   carried: what comes back changed [C, ...]
+#   fixed: the same for all lanes
+#   batches: of each seed, or one for all
+#   mine: each lane's own [C, ...]: numbers, the row of its seed in `batches`, whether it is on
+#   number: how many groups there are [1]; not looped, which one to do
+AXES = (LANES, SHARED, SHARED, LANES, LANES)
 
-def many(program: step.Program) -> tuple[Callable, tuple[bool, ...]]:
-    """(carry [W], data, batches [W, CHUNK, B], numbers [W], count) -> carry after `count` steps."""
-    advance, _ = one(program)
 
-    def run(carry: runner.Carry, data, batches, numbers, count):
+def many(program: step.Program) -> Callable:
+    """(carry, (data, count), tables [S, CHUNK, B], mine) -> carry after `count` steps of a group."""
+    alone = _one(program)
+
+    def group(carry: runner.Carry, fixed, tables, mine):
+        data, count = fixed
+
         def body(item):
             number, carry = item
-            batch = jax.tree.map(lambda x: x[:, number], batches)
-            return number + 1, advance(carry, data, batch, numbers)
+            batch = jax.tree.map(lambda x: x[mine['seed'], number], tables)
+            return number + 1, alone(carry, data, batch, mine['numbers'])
 
         def going(item):
             return (item[0] < count) & jnp.any(item[1].bad < 0)
 
         return jax.lax.while_loop(going, body, (jnp.int32(0), carry))[1]
 
-    return run, (LANES, SHARED, LANES, LANES, SHARED)
+    return group
 
 
-def one(program: step.Program) -> tuple[Callable, tuple[bool, ...]]:
-    """(carry [W], data, batch [W, B], numbers [W]) -> carry after one step."""
-    advance = runner.one(program)
-    axes = (LANES, SHARED, LANES, LANES)
-    return _each(lambda carry, data, batch, n: advance(carry, data, batch, (n,), None), axes), axes
+def one(program: step.Program) -> Callable:
+    """(carry, data, batches [S, B], mine) -> carry after one step of a group."""
+    alone = _one(program)
+
+    def group(carry, data, batches, mine):
+        batch = jax.tree.map(lambda x: x[mine['seed']], batches)
+        return alone(carry, data, batch, mine['numbers'])
+
+    return group
 
 
-def evaluate(program: step.Program) -> tuple[Callable, tuple[bool, ...]]:
-    """(state [W], sums [W], batch, numbers [W]) -> sums with this batch's added."""
+def evaluate(program: step.Program) -> Callable:
+    """(sums, (), batch, mine and its 'state') -> sums of a group with this batch's added."""
     add = runner.evaluate(program)
-    axes = (LANES, LANES, SHARED, LANES)
-    return _each(lambda state, sums, batch, n: add(state, sums, batch, (n,), None), axes), axes
+    alone = _side_by_side(
+        lambda state, sums, batch, numbers: add(state, sums, batch, (numbers,), None),
+        (LANES, LANES, SHARED, LANES),
+    )
+    return lambda sums, _, batch, mine: alone(mine['state'], sums, batch, mine['numbers'])
+
+
+def _one(program: step.Program) -> Callable:
+    advance = runner.one(program)
+    return _side_by_side(
+        lambda carry, data, batch, numbers: advance(carry, data, batch, (numbers,), None),
+        (LANES, SHARED, LANES, LANES),
+    )
 
 
 @jax.jit
@@ -61,37 +89,80 @@ def better(best: dict, state: State, value: jax.Array, maximum: jax.Array) -> di
     }
     wins = jnp.where(maximum, value > best['value'], value < best['value'])
 
-    def keep(now, before):
-        return jnp.where(wins.reshape(wins.shape + (1,) * (now.ndim - 1)), now, before)
-
-    return jax.tree.map(keep, new, best)
+    return jax.tree.map(functools.partial(_where, wins), new, best)
 
 
 class Programs:
-    """A sweep's executables: each is compiled when it is first needed, and counted."""
+    """A sweep's compiled functions; says how many train steps were compiled, in what time."""
 
     def __init__(self, placement: Placement):
         self.placement = placement
-        self.count, self.seconds = 0, 0.0  # of train steps
+        self.count, self.seconds = 0, 0.0
         self._made: dict[Any, Callable] = {}
 
-    def __call__(self, kind: Callable, program: step.Program, *arguments) -> Any:
-        """Runs `many`, `one` or `evaluate` of a program; the first argument of a step is donated."""
-        shapes = jax.tree.map(lambda x: (jnp.shape(x), jnp.result_type(x)), arguments)
-        key = kind, program, str(shapes)
+    def __call__(
+        self, kind: Callable, program: step.Program, seats: Seats, looped: bool, carried, *rest
+    ) -> Any:
+        """Runs `many`, `one` or `evaluate` of all lanes on their way; `carried` is donated.
+
+        The groups follow one another in the program if `looped`, else in a call each: XLA's own
+        convolution is slow inside a loop on a CPU.
+        """
+        key = kind, program, seats.each, looped
         if key not in self._made:
-            began = time.monotonic()
-            function, axes = kind(program)
-            donated = (0,) if kind is not evaluate else ()
-            placed = self.placement.spread(function, axes, donated)
-            self._made[key] = placed.lower(*arguments).compile()
-            if kind is not evaluate:
-                self.count += 1
-                self.seconds += time.monotonic() - began
-        return self._made[key](*arguments)
+            over = _over_groups(kind(program), seats.each, looped)
+            self._made[key] = self.placement.spread(over, AXES, (0,))
+        groups = seats.groups
+        calls = [groups] if looped else [np.full_like(groups, n) for n in range(groups.max())]
+        before = _compilations.count, _compilations.seconds
+        for number in calls:
+            carried = self._made[key](carried, *rest, number.astype(np.int32))
+        if kind is not evaluate:
+            self.count += _compilations.count - before[0]
+            self.seconds += _compilations.seconds - before[1]
+        return carried
 
 
-def _each(function: Callable, axes: tuple[bool, ...]) -> Callable:
+class _Compilations:
+    """What XLA has compiled in this process."""
+
+    def __init__(self):
+        self.count, self.seconds = 0, 0.0
+        jax.monitoring.register_event_duration_secs_listener(self._note)
+
+    def _note(self, event: str, seconds: float, **_) -> None:
+        if event == '/jax/core/compile/backend_compile_duration':
+            self.count, self.seconds = self.count + 1, self.seconds + seconds
+
+
+_compilations = _Compilations()
+
+
+def _over_groups(group: Callable, each: int, looped: bool) -> Callable:
+    """group(carried, fixed, batches, mine) -> the same over the groups of a device's seats."""
+
+    def run(carried, fixed, batches, mine, number):
+        def body(number, carried):
+            first = number * each
+            rows = lambda x: jax.lax.dynamic_slice_in_dim(x, first, each)
+            before, own = jax.tree.map(rows, (carried, mine))
+            after = group(before, fixed, batches, own)
+            after = jax.tree.map(functools.partial(_where, own['on']), after, before)
+            put = lambda x, part: jax.lax.dynamic_update_slice_in_dim(x, part, first, 0)
+            return jax.tree.map(put, carried, after)
+
+        if looped:
+            return jax.lax.fori_loop(0, number[0], body, carried)
+        return body(number[0], carried)
+
+    return run
+
+
+def _where(on: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+    return jnp.where(on.reshape(on.shape + (1,) * (new.ndim - 1)), new, old)
+
+
+def _side_by_side(function: Callable, axes: tuple[bool, ...]) -> Callable:
     """vmap over the arguments with lanes; a lane by itself runs as it would alone."""
 
     def run(*arguments):

@@ -4,28 +4,32 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from nnjax.sweep import seats
 from nnjax.training import feed
 from nnjax.training.setup import Setup
 
-Batches = dict[int, dict[str, np.ndarray]]  # seed -> a batch, or a table of them
+Batches = dict[str, np.ndarray]  # of all seeds, one after another in front
 
 
 class Rows:
-    """Batches of a group's lanes, from step `start` on."""
+    """Batches of a group's lanes, from step `start` on.
+
+    Attributes:
+      seeds: each of the lanes' seeds, once.
+    """
 
     def __init__(self, made: Setup, seeds: Iterable[int], start: int):
-        self._made, self.streamed = made, not made.resident
-        self._streams = {}
-        if self.streamed:
-            self._streams = {seed: feed.stream(made, start, seed) for seed in set(seeds)}
+        self._made, self.seeds = made, sorted(set(seeds))
+        self._streams = None
+        if not made.resident:
+            self._streams = [feed.stream(made, start, seed) for seed in self.seeds]
 
-    def one(self, seeds: Iterable[int], number: int) -> Batches:
-        """The batches of step `number`; streamed ones come in order."""
-        if self.streamed:
-            return {seed: next(self._streams[seed]) for seed in set(seeds)}
-        tables = self.many(seeds, number, 1, 1)
-        return {seed: {n: a[0] for n, a in table.items()} for seed, table in tables.items()}
+    def one(self, number: int) -> Batches:
+        """The batches of step `number` [S, B, ...]; streamed ones come in order."""
+        if self._streams is not None:
+            return seats.stack([next(stream) for stream in self._streams])
+        return {name: array[:, 0] for name, array in self.many(number, 1, 1).items()}
 
-    def many(self, seeds: Iterable[int], start: int, count: int, length: int) -> Batches:
-        """The row numbers of `count` steps, see `feed.table`."""
-        return {seed: feed.table(self._made, start, count, length, seed) for seed in set(seeds)}
+    def many(self, start: int, count: int, length: int) -> Batches:
+        """The row numbers of `count` steps [S, length, B], see `feed.table`."""
+        return seats.stack([feed.table(self._made, start, count, length, s) for s in self.seeds])

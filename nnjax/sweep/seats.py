@@ -1,4 +1,4 @@
-"""Seats of lanes: arrays with an axis of lanes in front, so many of them in a slot."""
+"""Seats of lanes: arrays with an axis of lanes in front, a part of it on every device."""
 
 import dataclasses
 import operator
@@ -6,104 +6,91 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from nnjax.training.parallel import Placement
-from nnjax.training.runner import Carry
 
 Tree = Any
 
 
-@dataclasses.dataclass
-class Slot:
-    """What one call steps.
+class Seats:
+    """Where every lane's arrays are. Lanes on their way have each device's first seats.
+
+    So what a lane that has left costs is its memory alone, and nothing is compiled when it leaves.
 
     Attributes:
-      lanes: the lane in each seat [W]; spare seats repeat the first.
-      real: the lanes that count: neither spare nor gone.
-      carry, best: arrays [W, ...].
+      tree: {'carry', 'best'} [S, ...], the seats of one device after another's.
+      lanes: the lane in each seat [S], -1 in a spare one.
+      on: whether it is on its way [S].
     """
 
-    lanes: np.ndarray
-    real: set[int]
-    carry: Carry
-    best: Tree
-
-    def by_lane(self, tree: Tree) -> dict[int, Tree]:
-        """A host tree [W, ...] -> {lane: its own}, spare seats left out."""
-        return {int(n): pick(tree, s) for s, n in enumerate(self.lanes) if n in self.real}
-
-
-class Seats:
-    """Lanes in slots, which the devices share, and on the host those that have left."""
-
-    def __init__(self, whole: Tree, on: Sequence[int], each: int, placement: Placement):
-        """{'carry', 'best'} of all lanes [L, ...] on the host; those that are `on` take seats.
-
-        A slot has `each` lanes of every device, or fewer when that many are no longer there: a
-        power of two, so that few widths are ever compiled.
-        """
-        self._each, self._placement = each, placement
-        every = range(len(jax.tree.leaves(whole)[0]))
-        self.left = {lane: pick(whole, lane) for lane in every if lane not in on}
-        self.slots = self._seated(whole, on, on)
+    def __init__(self, whole: Tree, on: Collection[int], each: int, placement: Placement):
+        """{'carry', 'best'} of all lanes [L, ...] on the host; groups of at most `each`."""
+        self._placement, self._most = placement, each
+        self.count = len(jax.tree.leaves(whole)[0])
+        self._sit(on)
+        rows = np.maximum(self.lanes, 0)  # a spare seat holds a copy of the first lane
+        self.tree = jax.device_put(jax.tree.map(operator.itemgetter(rows), whole), placement.lanes)
 
     @property
-    def lanes(self) -> list[int]:
-        """The lanes that have a seat."""
-        return sorted(lane for slot in self.slots for lane in slot.real)
+    def alive(self) -> list[int]:
+        """The lanes on their way."""
+        return sorted(self.lanes[self.on].tolist())
+
+    @property
+    def each(self) -> int:
+        """How many lanes of a device make a group, a power of two."""
+        return min(self._most, _power(self._shares().max(initial=1)))
+
+    @property
+    def groups(self) -> np.ndarray:
+        """How many groups each device has [D]."""
+        return -(-self._shares() // self.each)
+
+    def by_lane(self, tree: Tree) -> dict[int, Tree]:
+        """A tree [S, ...] -> {lane on its way: its own, on the host}."""
+        tree = jax.device_get(tree)
+        seats = np.flatnonzero(self.on)
+        return {int(self.lanes[seat]): pick(tree, seat) for seat in seats}
 
     def whole(self) -> Tree:
         """{'carry', 'best'} of all lanes [L, ...], on the host."""
-        trees = {**self.left, **self._fetch(self.lanes)}
-        return stack([trees[lane] for lane in sorted(trees)])
+        return pick(jax.device_get(self.tree), _places(self.lanes, range(self.count)))
 
     def leave(self, lanes: Collection[int]) -> None:
-        """These lanes give up their seats; the rest moves together where that frees a slot."""
-        self.left |= self._fetch(sorted(lanes))
-        for slot in self.slots:
-            slot.real -= set(lanes)
-        self.slots = [slot for slot in self.slots if slot.real]
-        left, seats = self.lanes, sum(len(slot.lanes) for slot in self.slots)
-        if seats > -(-len(left) // self._width(left)) * self._width(left):
-            self.slots = self._seated(self._gather(left), left, range(len(left)))
+        """These lanes are on their way no longer."""
+        before = self.lanes
+        self._sit(set(self.alive) - set(lanes))
+        if not np.array_equal(before, self.lanes):
+            self.tree = self._taken(self.tree, _places(before, self.lanes))
 
     def exchange(self, sources: Mapping[int, int]) -> None:
         """Lane `target` gets what lane `sources[target]` has; its seed and its best stay."""
-        lanes = self.lanes
-        own, new = self._gather(lanes), self._gather([sources.get(n, n) for n in lanes])
-        state = new['carry'].state.replace(seed=own['carry'].state.seed)
-        own['carry'] = dataclasses.replace(new['carry'], state=state)
-        self.slots = self._seated(own, lanes, range(len(lanes)))
+        seed = self.tree['carry'].state.seed
+        wanted = [sources.get(lane, lane) for lane in self.lanes.tolist()]
+        carry = self._taken(self.tree['carry'], _places(self.lanes, wanted))
+        self.tree['carry'] = dataclasses.replace(carry, state=carry.state.replace(seed=seed))
 
-    def _seated(self, whole: Tree, lanes: Sequence[int], rows: Sequence[int]) -> list[Slot]:
-        """Slots of these lanes, whose arrays are `rows` of [N, ...]."""
-        found, width = [], self._width(lanes)
-        for start in range(0, len(lanes), width):
-            here = np.arange(start, start + width)
-            here = np.where(here < len(lanes), here, start)
-            tree = jax.tree.map(operator.itemgetter(np.array(rows)[here]), whole)
-            tree = jax.device_put(tree, self._placement.lanes)
-            seats = np.array(lanes)[here]
-            found.append(Slot(seats, set(seats.tolist()), tree['carry'], tree['best']))
-        return found
+    def _sit(self, on: Collection[int]) -> None:
+        devices = self._placement.devices
+        length = _power(-(-self.count // devices))
+        on, off = sorted(on), sorted(set(range(self.count)) - set(on))
+        share = -(-len(on) // devices)
+        off += [-1] * (devices * length - self.count)
+        lanes = []
+        for device in range(devices):
+            mine = on[device * share : (device + 1) * share]
+            spare = length - len(mine)
+            lanes += mine + off[:spare]
+            off = off[spare:]
+        self.lanes = np.array(lanes)
+        self.on = np.isin(self.lanes, on)
 
-    def _width(self, lanes: Sequence[int]) -> int:
-        share = -(-len(lanes) // self._placement.devices)
-        return self._placement.devices * min(self._each, 1 << max(0, share - 1).bit_length())
+    def _shares(self) -> np.ndarray:
+        return self.on.reshape(self._placement.devices, -1).sum(1)
 
-    def _fetch(self, lanes: Sequence[int]) -> dict[int, Tree]:
-        if not lanes:
-            return {}
-        whole = jax.device_get(self._gather(lanes))
-        return {lane: pick(whole, row) for row, lane in enumerate(lanes)}
-
-    def _gather(self, lanes: Iterable[int]) -> Tree:
-        """{'carry', 'best'} [N, ...] of these lanes, on the devices."""
-        every = [int(n) if n in slot.real else -1 for slot in self.slots for n in slot.lanes]
-        order = np.array([every.index(lane) for lane in lanes], np.int32)
-        return _take([{'carry': slot.carry, 'best': slot.best} for slot in self.slots], order)
+    def _taken(self, tree: Tree, rows: np.ndarray) -> Tree:
+        return jax.device_put(_take(tree, rows), self._placement.lanes)
 
 
 def stack(trees: Sequence[Tree]) -> Tree:
@@ -111,11 +98,22 @@ def stack(trees: Sequence[Tree]) -> Tree:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
 
 
-def pick(tree: Tree, number: int) -> Tree:
-    """One lane of a tree [L, ...]."""
-    return jax.tree.map(operator.itemgetter(number), tree)
+def pick(tree: Tree, rows: int | np.ndarray) -> Tree:
+    """One lane, or some, of a tree [L, ...]."""
+    return jax.tree.map(operator.itemgetter(rows), tree)
+
+
+def _power(number: int) -> int:
+    """The least power of two that is not less."""
+    return 1 << max(0, int(number) - 1).bit_length()
+
+
+def _places(seats: np.ndarray, lanes: Iterable[int]) -> np.ndarray:
+    """The seat of each of these lanes; of -1, any."""
+    where = {int(lane): seat for seat, lane in enumerate(seats)}
+    return np.array([where.get(lane, 0) for lane in lanes], np.int32)
 
 
 @jax.jit
-def _take(trees: list[Tree], order: jax.Array) -> Tree:
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[order], *trees)
+def _take(tree: Tree, rows: jax.Array) -> Tree:
+    return jax.tree.map(lambda x: x[rows], tree)

@@ -15,6 +15,7 @@ from nnjax.training import runner as runners
 from nnjax.training.setup import Setup
 
 WORTH = 60  # seconds of training left that are worth compiling another width for
+SHORT = 0.001  # seconds of a step that nobody waits for
 CLEARLY = 1.1  # another width must be faster by so much
 FEW, MANY = (1, 4, 16), (64, 16, 4, 1)  # lanes on a CPU's core; on an accelerator
 
@@ -95,21 +96,20 @@ def _each(group, made: Setup, run: Programs, points, runner: str, most: int, tog
         return 1
     if runner == 'lanes':
         return max(tried)
-    first = tried[0]
-    if cpu and together:
-        return first  # most lanes will have left before a wider program has paid for itself
-    best = first, _seconds(group, made, run, points, first)
+    first, steps = tried[0], count * made.total
+    if cpu and (together or SHORT * steps < WORTH):
+        return first  # most lanes leave, or all end, before a wider program has paid for itself
+    best = first, _seconds(group, made, run, points, most, first)
     for other in tried[1:]:
-        if best[1] * count * made.total > WORTH:
-            speed = _seconds(group, made, run, points, other)
+        if best[1] * steps > WORTH:
+            speed = _seconds(group, made, run, points, most, other)
             best = min(best, (other, CLEARLY * speed), key=lambda pair: pair[1])
     return best[0]
 
 
-def _seconds(group, made: Setup, run: Programs, points, each: int) -> float:
-    """Seconds that a step of a lane takes, measured over the first steps of one slot."""
-    width = each * run.placement.devices
-    mine = [points[p] for p in group.numbers[:width]]
+def _seconds(group, made: Setup, run: Programs, points, most: int, each: int) -> float:
+    """Seconds that a step of a lane takes, measured over the first ones."""
+    mine = [points[p] for p in group.numbers[:most]]
     numbers = [plan.hyperparameters(group.config, point, made.steps) for point in mine]
     lanes = Lanes(made, run, mine, numbers, list(range(len(mine))), each, None, lambda _: None)
     lanes.advance(1)  # compiles
@@ -118,4 +118,4 @@ def _seconds(group, made: Setup, run: Programs, points, each: int) -> float:
     while time.monotonic() - began < 0.2 and lanes.step < made.total:
         lanes.advance(min(made.total, lanes.step + 8))
         lanes.wait()
-    return (time.monotonic() - began) / max(1, lanes.step - first) / width
+    return (time.monotonic() - began) / max(1, lanes.step - first) / len(mine)

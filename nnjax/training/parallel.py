@@ -85,15 +85,16 @@ class Placement:
 
         `lanes` says which arguments have an axis of lanes in front; the results have it too.
         """
-        if self.devices > 1:
-            function = jax.shard_map(
-                function,
-                mesh=self.mesh,
-                in_specs=tuple(PartitionSpec(AXIS) if has else PartitionSpec() for has in lanes),
-                out_specs=PartitionSpec(AXIS),
-                check_vma=False,
-            )
-        return jax.jit(function, donate_argnums=donate)
+        if self.devices == 1:
+            return jax.jit(function, donate_argnums=donate)
+        specs = tuple(PartitionSpec(AXIS) if has else PartitionSpec() for has in lanes)
+        out = PartitionSpec(AXIS)
+        shared = jax.shard_map(
+            function, mesh=self.mesh, in_specs=specs, out_specs=out, check_vma=False
+        )
+        # said outright, so that arrays from elsewhere do not compile it once more
+        placed = tuple(NamedSharding(self.mesh, spec) for spec in specs)
+        return jax.jit(shared, donate_argnums=donate, in_shardings=placed)
 
     @property
     def lanes(self) -> NamedSharding:

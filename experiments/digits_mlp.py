@@ -3,6 +3,7 @@
 from nnjax import models, tasks
 from nnjax.config import base, bind
 from nnjax.data import sources
+from nnjax.sweep import product, seeds
 from nnjax.training import optim
 
 
@@ -16,3 +17,7 @@ def get_config(arg=''):
     c.task = bind(tasks.classification, smoothing=0.1)
     c.optim = bind(optim.make, name='adam', lr=0.003, decay='cosine')
     return c
+
+
+def sweep():
+    return seeds(product({'optim.lr': (0.001, 0.003, 0.01), 'task.smoothing': (0.0, 0.1)}), 3)

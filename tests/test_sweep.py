@@ -13,12 +13,14 @@ import time
 import jax
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from test_optim import NAMES
 from test_train import config, difference, same, timeless
 
 import nnjax
+from nnjax import config as configs
 from nnjax import models
 from nnjax import sweep as sweeps
 from nnjax.cli import run as command
@@ -261,6 +263,7 @@ jax.config.update('jax_compilation_cache_dir', os.environ['NNJAX_CACHE_DIR'] + '
 from nnjax.sweep import lanes, product, seeds
 from nnjax.sweep.sweep import sweep
 sys.path.insert(0, 'tests')
+from conftest import ROOT
 from test_optim import NAMES
 from test_train import config
 lanes.SAVE_SECONDS = 0
@@ -355,7 +358,6 @@ BAD = {
     'a wrong value': (['--grid', 'optim.lr=fast'], 'optim.lr='),
     'outside the range': (['--grid', 'task.smoothing=2.0'], 'task.smoothing'),
     'the same point twice': (['--grid', 'optim.lr=0.1,0.1'], 'are the same'),
-    'nothing to sweep': ([], 'has no sweep()'),
     'random without points': (['--random', 'optim.lr=log(1e-4,1e-1)'], '--points'),
     'points without random': (['--points', '3'], '--random'),
     'a distribution cut short': (
@@ -389,6 +391,11 @@ def test_a_mistake_is_one_line_before_anything_runs(case, tmp_path):
         command(['sweep', '--config=digits_mlp', f'--workdir={tmp_path}/w', *arguments])
     assert expected in str(caught.value) and '\n' not in str(caught.value)
     assert not (tmp_path / 'w').exists()
+
+
+def test_nothing_to_sweep(tmp_path):
+    with pytest.raises(UserError, match=r'has no sweep\(\) function; give --grid'):
+        command(['sweep', '--config=fashion_mlp', f'--workdir={tmp_path}/w'])
 
 
 def test_a_folder_of_another_sweep_is_refused(tmp_path):
@@ -469,3 +476,11 @@ def test_a_share_that_fails_is_named_with_its_log(tmp_path):
     whole = shares.create(config(), [{'optim.lr': 0.01}], tmp_path / 'w', 'digits_mlp', 1)
     with pytest.raises(UserError, match=r'share 0 failed: .*nothing_of_the_kind.*0\.log'):
         shares.run(whole, 'nothing_of_the_kind', 1, lambda text: None)
+
+
+@pytest.mark.parametrize('name', sorted(p.stem for p in (ROOT / 'experiments').glob('*.py')))
+def test_an_experiments_own_sweep_fits_its_config(name):
+    module, arg = configs.experiment(name)
+    if hasattr(module, 'sweep'):
+        points = plan.check(module.get_config(arg), module.sweep())
+        assert len(points) > 1

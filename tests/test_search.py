@@ -350,6 +350,14 @@ def test_two_workers_share_the_trials(tmp_path):
     assert {t.number for t in study.trials if t.state == STATES.COMPLETE} == set(range(12))
 
 
+def test_a_worker_that_comes_too_late(whole, tmp_path, capsys):
+    flags = [f'--config.{name}={value}' for name, value in SMALL.items()]
+    flags += ['--search=optuna', '--random=optim.lr=log(1e-5,1)', '--study=digits', '--trials=12']
+    flags += ['--random=task.smoothing=uniform(0,0.3)', f'--workdir={tmp_path / "w"}']
+    code, out, err = nnjax(capsys, *flags, f'--storage=sqlite:///{whole[1]}/optuna.db')
+    assert code == 0 and 'has its 12 trials' in out and not err
+
+
 # Mistakes.
 
 

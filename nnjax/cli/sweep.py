@@ -130,7 +130,11 @@ def _search(parsed: options.Options, config, space, how, name: str) -> None:
     options.cores_as_devices()
     workdir = parsed.flags.workdir or options.fresh(f'{name}-sweep')
     more = {'experiment': name, 'runner': parsed.flags.runner, 'say': _say(parsed)}
-    _end(search(config, space, how, workdir, **more), workdir)
+    result = search(config, space, how, workdir, **more)
+    if result.points:
+        _end(result, workdir)
+    else:
+        print(f'the study has its {how.trials} trials: none was left for {workdir}')
 
 
 def _end(result, workdir) -> None:

@@ -29,6 +29,19 @@ def points(config, spec: str, flags: Any) -> list[Point]:
     return found if flags.seeds is None else sweeps.seeds(found, flags.seeds)
 
 
+def space(config, flags: Any) -> dict[str, Distribution | list]:
+    """--random and --grid as what a search chooses from.
+
+    Raises:
+      UserError: a field is in both, or a flag is no list of values.
+    """
+    grid = {path: _grid(config, path, text) for path, text in map(_split, flags.grid)}
+    found = {path: _space(config, path, text) for path, text in map(_split, flags.random)}
+    if twice := grid.keys() & found.keys():
+        raise UserError(f'{min(twice)} is in --grid and in --random: choose one')
+    return {**found, **grid}
+
+
 def _own(spec: str, seeds: bool) -> list[Point]:
     module, _ = configs.experiment(spec)
     if not callable(getattr(module, 'sweep', None)):

@@ -5,13 +5,17 @@ The points are the experiment's own, from sweep() beside get_config(), or are gi
 --random 'optim.lr=log(1e-4,1e-1)' --points 64 fills a space; --seeds 5 runs each five times.
 Writes the sweep folder: sweep.json, metrics.jsonl, checkpoints, the winner's run folder best/
 and report.html. The same command goes on where it stopped.
+
+--search=optuna chooses points from the space that --random and --grid span, batch after batch, by
+what the earlier ones came to. Its storage, optuna.db in the sweep folder, opens in
+optuna-dashboard. Several processes or machines search together: one --storage, a --workdir each.
 """
 
 import sys
 
 from absl import flags
 
-from nnjax.cli import options
+from nnjax.cli import options, searching
 from nnjax.errors import UserError
 
 
@@ -49,7 +53,7 @@ def define(values: flags.FlagValues) -> None:
         flag_values=values,
         lower_bound=2,
     )
-    flags.DEFINE_string('rung', '5%', 'the first rung of --halving', flag_values=values)
+    flags.DEFINE_string('rung', '5%', 'the first rung of --halving and --prune', flag_values=values)
     flags.DEFINE_string(
         'population',
         None,
@@ -67,6 +71,7 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean(
         'status', False, 'show where the sweep of --workdir stands', flag_values=values
     )
+    searching.define(values)
     flags.DEFINE_boolean('quiet', False, 'no progress', flag_values=values)
 
 
@@ -81,11 +86,17 @@ def run(parsed: options.Options) -> None:
     config = configs.load(spec, parsed.overrides)
     if values.halving and values.population:
         raise UserError('--halving drops lanes, --population copies them: choose one')
-    if values.share is None:
-        name = configs.find(spec.partition(':')[0]).stem
+    how = searching.given(values)
+    name = configs.find(spec.partition(':')[0]).stem
+    if how:
+        space = given.space(config, values)
+        how.check(space)
+    elif values.share is None:
         points = given.points(config, spec, values)
     options.compilation_cache()
-    if values.share is not None:
+    if how:
+        _search(parsed, config, space, how, name)
+    elif values.share is not None:
         _share(parsed)
     elif values.runner == 'processes':
         _processes(parsed, config, points, name)
@@ -110,6 +121,23 @@ def _lanes(parsed: options.Options, config, points, workdir, name: str) -> None:
         population=values.population and rungs.Population(values.population),
         say=_say(parsed),
     )
+    _end(result, workdir)
+
+
+def _search(parsed: options.Options, config, space, how, name: str) -> None:
+    from nnjax.sweep.searching import search
+
+    options.cores_as_devices()
+    workdir = parsed.flags.workdir or options.fresh(f'{name}-sweep')
+    more = {'experiment': name, 'runner': parsed.flags.runner, 'say': _say(parsed)}
+    result = search(config, space, how, workdir, **more)
+    if result.points:
+        _end(result, workdir)
+    else:
+        print(f'the study has its {how.trials} trials: none was left for {workdir}')
+
+
+def _end(result, workdir) -> None:
     _table(result.rows, workdir)
     print(
         f'{len(result.points)} points, {result.compilations} compilations of the train step '

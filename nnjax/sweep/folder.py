@@ -1,5 +1,6 @@
 """A sweep folder: sweep.json, metrics.jsonl, environment.json, groups/, best/."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from nnjax import config as configs
 from nnjax import schema
 from nnjax.errors import UserError
 from nnjax.sweep.points import Point
-from nnjax.training.folder import Folder
+from nnjax.training.folder import Folder, write
 
 
 class SweepFolder(Folder):
@@ -35,6 +36,12 @@ class SweepFolder(Folder):
           plan: JSON values of the runner's own.
         """
         super().create(config, experiment, data, points=points, plan=plan)
+
+    def grow(self, points: list[Point], plan: dict[str, Any]) -> None:
+        """Replaces the points by these, of which the saved ones are the first, and the plan."""
+        saved = json.loads((self.path / self.FILE).read_text())
+        saved |= {'points': points, 'plan': plan}
+        write(self.path / self.FILE, json.dumps(saved, indent=2))
 
     @property
     def best(self) -> Path:

@@ -27,11 +27,13 @@ class Group:
       config: the config of its first point.
       static: the overrides that make this program, the same in all its points.
       numbers: which points of the sweep.
+      key: what the program depends on, as text: groups of one key are one group.
     """
 
     config: ConfigDict
     static: Point
     numbers: tuple[int, ...]
+    key: str
 
 
 def check(config: ConfigDict, points: Iterable[Any]) -> list[Point]:
@@ -74,7 +76,7 @@ def groups(config: ConfigDict, points: list[Point]) -> list[Group]:
         own = apply(config, point)
         key, static = _static(own, point)
         found.setdefault(key, []).append(number)
-        made.setdefault(key, Group(own, static, ()))
+        made.setdefault(key, Group(own, static, (), key))
     return [dataclasses.replace(made[key], numbers=tuple(found[key])) for key in found]
 
 

@@ -7,6 +7,7 @@ sweep decides the same again.
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -76,6 +77,12 @@ def halve(waves: list, halving: Halving, log, best: tuple[str, str], stopped: li
         lanes.close()
 
 
+def after_validation(lanes, every: int, act: Callable[[], None]) -> None:
+    """Adds to what lanes do on their way: `act` every so many steps, when validated."""
+    place = 1 + next(n for n, h in enumerate(lanes.hooks) if h.act == lanes.evaluate)
+    lanes.hooks.insert(place, Hook(every, act))
+
+
 def _valid(records, indices, step: int) -> dict[int, dict]:
     """{point: its validation record at `step`}, of these points."""
     wanted = set(indices)
@@ -134,9 +141,7 @@ class Population:
     def join(self, lanes, log, best: tuple[str, str]) -> None:
         """Adds the exchange to what the lanes do on their way."""
         every = max(1, lanes.made.steps(self.every))
-        hook = Hook(every, lambda: self._exchange(lanes, log, best))
-        place = 1 + next(n for n, h in enumerate(lanes.hooks) if h.act == lanes.evaluate)
-        lanes.hooks.insert(place, hook)
+        after_validation(lanes, every, lambda: self._exchange(lanes, log, best))
 
     def _exchange(self, lanes, log, best) -> None:
         if lanes.step == lanes.made.total:

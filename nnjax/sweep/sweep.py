@@ -15,6 +15,7 @@ from nnjax.sweep.folder import SweepFolder
 from nnjax.sweep.lanes import Lanes
 from nnjax.sweep.points import Point
 from nnjax.sweep.programs import Programs
+from nnjax.sweep.records import Log
 from nnjax.sweep.width import Wave, waves
 from nnjax.training import loop, parallel
 from nnjax.training.setup import Setup, setup
@@ -79,7 +80,7 @@ def sweep(
             f'{len(groups)} are needed; use runner=auto'
         )
     folder = SweepFolder(workdir) if workdir is not None else None
-    made = [_setup(group) for group in groups]
+    made = [set_up(group) for group in groups]
     if folder and folder.exists:
         folder.same(config, points, made[0].dataset.train.fingerprint)
         if 'waves' not in folder.plan():
@@ -97,26 +98,21 @@ def sweep(
         say(text)
 
     best = schema.best(config.best)
-    log = _Log(folder, best, points, say)
+    log = Log(folder, best, points, say)
     todo = [number for number, wave in enumerate(all_waves) if not log.ended(wave.points)]
     with contextlib.ExitStack() as stack:
         stopped = stack.enter_context(loop.signals())
 
-        def begin(number: int) -> Lanes:
+        def start(number: int) -> Lanes:
             wave = all_waves[number]
-            own = made[wave.group]
-            mine = [points[p] for p in wave.points]
-            numbers = [plan.hyperparameters(config, point, own.steps) for point in mine]
-            path = folder and folder.groups / str(number)
-            lanes = Lanes(own, run, mine, numbers, list(wave.points), wave.each, path, log.write)
-            log.forget(lanes)
+            lanes = begin(config, points, wave, made[wave.group], run, log, number)
             stack.callback(lanes.close)
             return lanes
 
         if halving:
-            rungs.halve([begin(number) for number in todo], halving, log, best, stopped)
+            rungs.halve([start(number) for number in todo], halving, log, best, stopped)
         for number in [] if halving else todo:
-            lanes = begin(number)
+            lanes = start(number)
             if population:
                 population.join(lanes, log, best)
             loop.drive(lanes, lanes.made.total, stopped)
@@ -128,7 +124,25 @@ def sweep(
     return Result(rows, points, log.records, run.count, run.seconds, folder and folder.path)
 
 
-def _setup(group: plan.Group) -> Setup:
+def begin(
+    config: ConfigDict,
+    points: list[Point],
+    wave: Wave,
+    made: Setup,
+    run: Programs,
+    log: Log,
+    number: int,
+) -> Lanes:
+    """The lanes of wave `number`, at their start or where its last checkpoint has them."""
+    mine = [points[p] for p in wave.points]
+    numbers = [plan.hyperparameters(config, point, made.steps) for point in mine]
+    path = log.folder and log.folder.groups / str(number)
+    lanes = Lanes(made, run, mine, numbers, list(wave.points), wave.each, path, log.write)
+    log.forget(lanes)
+    return lanes
+
+
+def set_up(group: plan.Group) -> Setup:
     """A group's parts; its lanes share the devices, so each is set up for one."""
     if group.config.parallel not in ('auto', 'jit'):
         raise UserError(
@@ -139,50 +153,3 @@ def _setup(group: plan.Group) -> Setup:
     with own.unlocked():
         own.parallel = 'jit'
     return setup(own)
-
-
-class _Log:
-    """The sweep's records, in memory, on disk and on the terminal."""
-
-    def __init__(self, folder: SweepFolder | None, best: tuple[str, str], points, say):
-        self.folder, self.best, self.points, self.say = folder, best, points, say
-        self.records = folder.records() if folder else []
-
-    def ended(self, points: Iterable[int]) -> bool:
-        """Whether each of these points has come to an end."""
-        ends = ('finished', 'dropped', 'diverged')
-        over = {r['point'] for r in self.records if any(r.get(end) for end in ends)}
-        return over.issuperset(points)
-
-    def forget(self, lanes: Lanes) -> None:
-        """Leaves out what lanes still on their way have recorded after their step."""
-        on = {lanes.indices[lane] for lane in lanes.lanes}
-        ends = lambda r: r.get('finished') or r.get('dropped')
-        after = lambda r: r['point'] in on and (r['step'] > lanes.step or ends(r))
-        if any(map(after, self.records)):
-            self.records = [r for r in self.records if not after(r)]
-            if self.folder:
-                self.folder.rewrite(self.records)
-
-    def write(self, records: list[dict]) -> None:
-        self.records += records
-        if self.folder:
-            self.folder.append(*records)
-        if records[-1]['split'] != 'train':
-            self._show(records)
-        for record in records:
-            if record.get('diverged'):
-                self.say(
-                    f'diverged at step {record["step"]}: {plan.show(self.points[record["point"]])}'
-                )
-
-    def _show(self, records: list[dict]) -> None:
-        direction, metric = self.best
-        known = [r for r in records if r.get(metric) is not None]
-        if not known:
-            return
-        top = (max if direction == 'max' else min)(known, key=lambda r: r[metric])
-        self.say(
-            f'step {top["step"]:>7}  {top["seconds"]:7.1f} s  {len(records)} lanes, best '
-            f'{top["split"]} {metric} {top[metric]:.4g}: {plan.show(self.points[top["point"]])}'
-        )

@@ -32,6 +32,7 @@ struct Plan {
   dnnl::primitive primitive;
   Description outer[3], inner[3], scratch;
   dnnl::reorder convert[3];
+  std::vector<Change> weights;  // instead of convert[kW]: by several threads
 };
 
 // A whole operation, cut into pieces.
@@ -103,7 +104,11 @@ std::unique_ptr<const Plan> MakePlan(const Geometry& g, int64_t rows, const Plan
     Description from = plan->outer[operand], to = plan->inner[operand];
     if (from == to) continue;
     if (operand == g.result) std::swap(from, to);
-    plan->convert[operand] = dnnl::reorder({Engine(), from, Engine(), to});
+    if (operand == kW) {
+      plan->weights = Changes(from, to, (g.x[0] + rows - 1) / rows);
+    } else {
+      plan->convert[operand] = dnnl::reorder({Engine(), from, Engine(), to});
+    }
   }
   return plan;
 }
@@ -161,7 +166,8 @@ void Run(const Job& job, Operand result, void* const data[3], char* scratch, ffi
     Execute(piece.plan->convert[operand], {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}});
   };
   const Job::Piece& front = job.pieces[0];
-  if (result != kW && front.inner[kW].bytes) convert(front, kW);
+  void* const weights = scratch + front.inner[kW].offset;
+  if (result != kW && front.inner[kW].bytes) Make(front.plan->weights, data[kW], weights, pool);
 
   Parallel(pool, job.pieces.size(), [&](int64_t number) {
     const Job::Piece& piece = job.pieces[number];
@@ -177,14 +183,18 @@ void Run(const Job& job, Operand result, void* const data[3], char* scratch, ffi
   });
 
   if (result != kW) return;
-  auto* const total = reinterpret_cast<float*>(scratch + front.inner[kW].offset);
-  for (size_t number = 1; number < job.pieces.size(); ++number) {
-    const Region& place = job.pieces[number].inner[kW];
-    const auto* const more = reinterpret_cast<const float*>(scratch + place.offset);
-    for (size_t i = 0; i < place.bytes / sizeof(float); ++i) total[i] += more[i];
-  }
-  if (front.plan->convert[kW]) return convert(front, kW);
-  std::memcpy(data[kW], total, front.inner[kW].bytes);  // one layout, and the type is float
+  const int64_t bytes = front.inner[kW].bytes, count = job.pieces.size();
+  Parallel(pool, count, [&](int64_t part) {
+    auto* const total = static_cast<float*>(weights);
+    const int64_t numbers = bytes / sizeof(float), end = numbers * (part + 1) / count;
+    for (int64_t number = 1; number < count; ++number) {
+      const auto* const more =
+          reinterpret_cast<const float*>(scratch + job.pieces[number].inner[kW].offset);
+      for (int64_t i = numbers * part / count; i < end; ++i) total[i] += more[i];
+    }
+  });
+  if (!front.plan->weights.empty()) return Make(front.plan->weights, weights, data[kW], pool);
+  std::memcpy(data[kW], weights, bytes);  // one layout, and the type is float
 }
 
 template <Operand result>

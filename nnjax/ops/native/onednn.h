@@ -5,6 +5,7 @@
 
 #pragma once
 
+#include <algorithm>
 #include <list>
 #include <map>
 #include <unordered_map>
@@ -80,6 +81,37 @@ inline Region Take(int64_t& total, const Description& description) {
 
 inline dnnl::memory Memory(const Description& description, void* data) {
   return dnnl::memory(description, Engine(), data);
+}
+
+// A part of a tensor's change of layout, as much of it as one thread makes.
+struct Change {
+  dnnl::reorder reorder;
+  Description from, to;
+};
+
+// A change of layout, cut along the first axis for so many threads if it is worth one more.
+inline std::vector<Change> Changes(const Description& from, const Description& to, int64_t threads) {
+  constexpr int64_t kBlock = 64;  // no layout of oneDNN's has longer blocks
+  const dnnl::memory::dims whole = from.get_dims();
+  const int64_t blocks = from.get_size() < (1 << 18) ? 1 : whole[0] / kBlock;
+  const int64_t parts = std::max<int64_t>(1, std::min(threads, blocks));
+  std::vector<Change> changes;
+  for (int64_t part = 0; part < parts; ++part) {
+    dnnl::memory::dims first(whole.size()), lengths = whole;
+    first[0] = blocks * part / parts * kBlock;
+    lengths[0] = (part + 1 < parts ? blocks * (part + 1) / parts * kBlock : whole[0]) - first[0];
+    const Description a = from.submemory_desc(lengths, first), b = to.submemory_desc(lengths, first);
+    changes.push_back({dnnl::reorder({Engine(), a, Engine(), b}), a, b});
+  }
+  return changes;
+}
+
+inline void Make(const std::vector<Change>& changes, void* from, void* to, ffi::ThreadPool& pool) {
+  Parallel(pool, changes.size(), [&](int64_t number) {
+    const Change& part = changes[number];
+    Execute(part.reorder, {{DNNL_ARG_FROM, Memory(part.from, from)},
+                           {DNNL_ARG_TO, Memory(part.to, to)}});
+  });
 }
 
 inline NumberType Type(ffi::DataType type) {

@@ -21,7 +21,8 @@ class Search:
     Attributes:
       trials: of the study, by all its workers together.
       sampler: tree-structured Parzen estimators (Watanabe, 2023, arXiv 2304.11127), CMA-ES
-        (Hansen, 2016, arXiv 1604.00772), independent draws, or NSGA-II (Deb et al., 2002).
+        (Hansen, 2016, arXiv 1604.00772; Optuna pickles its state into the storage, so use only one
+        that you trust), independent draws, or NSGA-II (Deb et al., 2002).
       batch: trials side by side; None is the devices' first multiple from 8 on.
       prune: drop a lane when its validations are worse than those of other trials: asynchronous
         successive halving (Li et al., 2018, arXiv 1810.05934), or below the median.

@@ -58,14 +58,15 @@ class Study:
         self._agree(name, json.loads(json.dumps(terms)))
 
     def _agree(self, name: str, terms: dict[str, Any]) -> None:
+        count = self.count()  # in this order: every worker agrees before it asks
         saved = self._study.user_attrs.get('nnjax')
-        if saved is None and not self._study.get_trials(deepcopy=False):
+        if saved is None and not count:
             self._study.set_user_attr('nnjax', terms)
             saved = terms
         for term, value in terms.items():
             if saved is None or saved.get(term) != value:
                 what = f'has another {term}' if saved else "is not nnjax's"
-                difference = f': {_difference(saved[term], value)}' if saved else ''
+                difference = f': {_difference(saved.get(term), value)}' if saved else ''
                 raise UserError(
                     f'the study {name!r} in this storage {what}{difference}; '
                     'name a new one with --study=NAME'
@@ -95,6 +96,7 @@ class Study:
         return [(t.number, self._suggest(self._trial(t))) for t in mine if t.number not in known]
 
     def _trial(self, frozen: FrozenTrial) -> Trial:
+        """A trial that another process, or an earlier one, has begun."""
         return Trial(self._study, frozen._trial_id)
 
     def _suggest(self, trial: Trial) -> dict[str, Any]:
@@ -150,14 +152,14 @@ class Study:
 
 def _suggest(trial: Trial, path: str, axis: Axis) -> Any:
     if not isinstance(axis, Distribution):
-        labels = [label(value) for value in axis]
+        labels = [_label(value) for value in axis]
         return axis[labels.index(trial.suggest_categorical(path, labels))]
     if axis.kind == 'integer':
         return trial.suggest_int(path, int(axis.low), int(axis.high))
     return trial.suggest_float(path, axis.low, axis.high, log=axis.kind == 'log')
 
 
-def label(value: Any) -> Any:
+def _label(value: Any) -> Any:
     """A value as Optuna keeps it: a tuple as text."""
     return repr(value) if isinstance(value, tuple) else value
 

@@ -6,6 +6,7 @@ sweep decides the same again.
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -47,7 +48,9 @@ class Halving:
         return found
 
 
-def halve(waves: list, halving: Halving, log, best: tuple[str, str], stopped: list[str]) -> None:
+def halve(
+    waves: list, halving: Halving, log, best: tuple[str, str], stopped: Callable[[], str]
+) -> None:
     """Drives the waves side by side from rung to rung, then to the end."""
     plans = [halving.steps(lanes.made) for lanes in waves]
     for rung in range(max(map(len, plans), default=0)):

@@ -1,12 +1,10 @@
 """Order: exact permutations, stateless, the same for any number of hosts, never to change."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nnjax.data.order import CHUNK, order, permutation
-from nnjax.errors import UserError
 
 
 @given(st.integers(0, 2**40), st.integers(1, 300), st.integers(1, 40))

@@ -24,7 +24,10 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_boolean('tensorboard', False, 'also write TensorBoard events', flag_values=values)
     flags.DEFINE_boolean('quiet', False, 'no progress', flag_values=values)
     flags.DEFINE_string(
-        'coordinator', None, 'HOST:PORT where process 0 of several listens', flag_values=values
+        'coordinator',
+        None,
+        'HOST:PORT where process 0 of several listens, and on PORT + 1',
+        flag_values=values,
     )
     flags.DEFINE_integer('processes', None, 'how many processes train together', flag_values=values)
     flags.DEFINE_integer(

@@ -18,28 +18,31 @@ SCRIPT = """\
 #!/bin/bash
 {options}
 
+job=${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID  # the last task's own number is the whole array's
 case $SLURM_ARRAY_TASK_ID in
 {cases}
 esac
 
-# A minute before the time limit the signal reaches this shell alone; srun would kill on getting it.
-trap 'stopped=1; scancel --signal=TERM "$SLURM_JOB_ID"' TERM
+# A minute before the time limit the signal comes to this shell alone; srun would kill on getting it.
+trap 'stopped=1; scancel --quiet --signal=TERM "$job"' TERM
 srun "${{command[@]}}" &
 run=$!
 wait $run; code=$?
 while kill -0 $run 2>/dev/null; do wait $run; code=$?; done  # the trap ends a wait
 
-# Stopped with time left, or a process was lost: once more from the last checkpoint. A job that was
-# cancelled or preempted is no longer running.
-if [ $code -ne 0 ] && {{ [ -n "$stopped" ] || [ $code = {lost} ]; }} &&
-  [ "${{SLURM_RESTART_COUNT:-0}}" -lt {restarts} ] &&
-  [ "$(squeue -h -j "$SLURM_JOB_ID" -o %T)" = RUNNING ] && scontrol requeue "$SLURM_JOB_ID"; then
-  sleep infinity  # until the requeue ends this script
+# Once more from the last checkpoint where there was a signal, or where a process was lost or killed,
+# which may be its own fault: ten times. A job cancelled or preempted is no longer running.
+lost={folder}/$SLURM_ARRAY_TASK_ID.lost
+again() {{
+  [ $code -ne 0 ] && [ -n "$stopped" ] && return
+  [ $code = {lost} ] || [ $code = 137 ] && echo >>$lost && [ "$(wc -l <$lost)" -le 10 ]
+}}
+if {requeue} && again && [ "$(squeue -h -j "$job" -o %T)" = RUNNING ] && scontrol requeue "$job"; then
+  exit
 fi
 echo $code >{folder}/$SLURM_ARRAY_TASK_ID.exit
 exit $code
 """
-RESTARTS = 1000  # a run that is lost again and again ends in the end
 
 
 def submit(
@@ -75,7 +78,7 @@ def submit(
         raise UserError('nothing to submit: there are no command lines')
     own = Path(folder).absolute() / 'slurm'
     own.mkdir(parents=True, exist_ok=True)
-    for old in own.glob('*.exit'):
+    for old in (*own.glob('*.exit'), *own.glob('*.lost')):
         old.unlink()
     options = {
         'job-name': 'nnjax',
@@ -99,7 +102,7 @@ def submit(
             cases='\n'.join(f'{n}) command=({shlex.join(c)}) ;;' for n, c in enumerate(commands)),
             folder=shlex.quote(str(own)),
             lost=LOST,
-            restarts=RESTARTS if requeue else 0,
+            requeue='true' if requeue else 'false',
         )
     )
     try:
@@ -119,30 +122,35 @@ def status(folder: str | Path) -> dict[int, str]:
     Raises:
       UserError: nothing was submitted from this folder; Slurm does not answer.
     """
-    own = Path(folder).absolute() / 'slurm'
-    if not (own / 'job.json').is_file():
-        raise UserError(f'nothing was submitted to Slurm from {folder}')
-    saved = json.loads((own / 'job.json').read_text())
-    states = dict.fromkeys(range(saved['tasks']), 'UNKNOWN')
+    own, job = Path(folder).absolute() / 'slurm', saved(folder)
+    states = dict.fromkeys(range(job['tasks']), 'UNKNOWN')
     for path in own.glob('*.exit'):
         states[int(path.stem)] = 'COMPLETED' if path.read_text().strip() == '0' else 'FAILED'
-    job = saved['job']
+    number = job['job']
     try:
-        told = _slurm('sacct', '-n', '-X', '-P', '-j', job, '-o', 'JobID,State')
+        told = _slurm('sacct', '-n', '-X', '-P', '-j', number, '-o', 'JobID,State')
     except UserError:  # no accounting here
         told = ''
     try:
-        told += _slurm('squeue', '-h', '--array', '--states=all', '-j', job, '-o', '%F_%K|%T')
+        told += _slurm('squeue', '-h', '--array', '--states=all', '-j', number, '-o', '%F_%K|%T')
     except UserError as error:
         if 'Invalid job id' not in str(error):
             raise
-    for task, state in re.findall(rf'^{job}_(\d+)\|(\w+)', told, re.MULTILINE):
+    for task, state in re.findall(rf'^{number}_(\d+)\|(\w+)', told, re.MULTILINE):
         states[int(task)] = state
     return states
 
 
+def saved(folder: str | Path) -> dict:
+    """{'job': the array's number, 'tasks': how many} of what was last submitted from a folder."""
+    path = Path(folder) / 'slurm/job.json'
+    if not path.is_file():
+        raise UserError(f'nothing was submitted to Slurm from {folder}')
+    return json.loads(path.read_text())
+
+
 def _slurm(*command: str) -> str:
-    """A Slurm command's output; its last line of errors becomes a UserError."""
+    """A Slurm command's output; the first line that it complains with becomes a UserError."""
     try:
         done = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError:

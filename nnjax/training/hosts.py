@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from nnjax.errors import UserError
+from nnjax.training.relay import Relay
 from nnjax.training.watch import Watch
 
 START = 300  # seconds that a process waits for the others to start
@@ -31,7 +32,7 @@ class Hosts:
     """This process among those of a run.
 
     Attributes:
-      coordinator: host:port on which process 0 listens while the run lasts.
+      coordinator: host:port on which process 0 listens, and on port + 1.
       processes: how many there are.
       process: which one this is, from 0.
       devices: which of the accelerators that it sees are its own; None is all.
@@ -56,7 +57,7 @@ def find(
     """
     if coordinator is not None:
         host, _, port = coordinator.rpartition(':')
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        if not host or not port.isdigit() or not 0 < int(port) < 65535:
             raise UserError(
                 f'--coordinator={coordinator}: expected HOST:PORT, such as 10.0.0.1:12345'
             )
@@ -111,8 +112,8 @@ def _from_mpirun(coordinator: str | None, environ: Mapping[str, str]) -> Hosts |
 
 
 def _port(job: str) -> int:
-    """A port from a job's name, above those that systems give away."""
-    return 61440 + zlib.crc32(job.encode()) % 4096
+    """A port from a job's name, above those that systems give away; the next one is free too."""
+    return 61440 + 2 * (zlib.crc32(job.encode()) % 2000)
 
 
 def _resolved(node: str) -> str:
@@ -152,23 +153,21 @@ def joined(hosts: Hosts | None) -> Iterator[None]:
     if hosts is None:
         yield
         return
-    watch = Watch(hosts.process, hosts.processes, hosts.coordinator)
+    host, _, port = hosts.coordinator.rpartition(':')
+    host, port = host.strip('[]'), int(port)
+    watch = Watch(hosts.process, hosts.processes, host, port, START)
+    # Where JAX loses process 0 it aborts before anything could be said; a relay hides that from it.
+    address = Relay(host, port + 1).address if hosts.process else f'127.0.0.1:{port + 1}'
     jax.config.update('jax_cpu_collectives_implementation', 'gloo')
-    try:
+    with watch.over():
         jax.distributed.initialize(
-            watch.address,
+            address,
             hosts.processes,
             hosts.process,
             local_device_ids=hosts.devices,
             cluster_detection_method='deactivate',
             initialization_timeout=START,
         )
-    except (RuntimeError, OSError) as error:
-        raise UserError(
-            f'process {hosts.process} of {hosts.processes} could not start with process 0 at '
-            f'{hosts.coordinator}: {(str(error).splitlines() or ["?"])[0]}'
-        ) from None
-    with watch.over(_client()):
         yield
 
 

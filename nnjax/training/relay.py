@@ -6,17 +6,16 @@ from collections.abc import Callable
 
 
 class Relay:
-    """Passes connections to a local port on to an address, and tells when that end closes one.
+    """Passes connections to a local port on to a distant one.
 
-    What is connected here only sees that no more answers come.
+    What is connected here never sees that end close one: no more answers come, that is all.
 
     Attributes:
       address: host:port of the local door.
     """
 
-    def __init__(self, target: str, cut: Callable[[], None]):
-        host, _, port = target.rpartition(':')
-        self._target, self._cut = (host.strip('[]'), int(port)), cut
+    def __init__(self, host: str, port: int):
+        self._target = host, port
         self._door = socket.create_server(('127.0.0.1', 0))
         self.address = f'127.0.0.1:{self._door.getsockname()[1]}'
         _start(self._accept)
@@ -30,51 +29,21 @@ class Relay:
                 near.close()
                 continue
             far.settimeout(None)
-            near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            far.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _keep_alive(far)
-            left = threading.Event()  # it was this side that closed
-            _start(self._outward, near, far, left)
-            _start(self._inward, far, near, left)
-
-    def _outward(self, near: socket.socket, far: socket.socket, left: threading.Event) -> None:
-        while (data := _received(near)) and _sent(far, data):
-            pass
-        if not data:
-            left.set()
-            far.close()
-
-    def _inward(self, far: socket.socket, near: socket.socket, left: threading.Event) -> None:
-        while data := _received(far):
-            if not _sent(near, data):
-                return
-        if not left.is_set():
-            self._cut()
+            for one in (near, far):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _start(_pass_on, near, far, far.close)
+            _start(_pass_on, far, near, lambda: None)
 
 
 def _start(function: Callable, *arguments) -> None:
     threading.Thread(target=function, args=arguments, daemon=True).start()
 
 
-def _received(source: socket.socket) -> bytes:
-    """The next bytes; none at the end, however it came."""
+def _pass_on(source: socket.socket, target: socket.socket, ended: Callable[[], None]) -> None:
+    """Bytes from one to the other until there are no more."""
     try:
-        return source.recv(1 << 16)
+        while data := source.recv(1 << 16):
+            target.sendall(data)
     except OSError:
-        return b''
-
-
-def _sent(target: socket.socket, data: bytes) -> bool:
-    try:
-        target.sendall(data)
-        return True
-    except OSError:
-        return False
-
-
-def _keep_alive(connection: socket.socket) -> None:
-    """A machine that is switched off counts as gone after half a minute."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in {'TCP_KEEPIDLE': 10, 'TCP_KEEPINTVL': 5, 'TCP_KEEPCNT': 4}.items():
-        if hasattr(socket, name):
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        pass
+    ended()

@@ -1,9 +1,9 @@
 """What holds the processes of a run together: where one fails or is gone, all stop and name it.
 
-A collective waits for every process, so one that is gone would leave the others waiting. Each tells
-JAX's coordination service every second that it lives, and process 0 looks for one that no longer
-does. Process 0 holds that service; its end is seen as the end of the connection to it. That runs
-through a `Relay`, for JAX itself aborts on losing it, before anything could be said.
+A collective waits for every process, so one that is gone would leave the others waiting. Each
+therefore holds a connection to process 0 as long as it lives; its system closes it when it dies, and
+process 0 tells the others. Lines of JSON pass over it: a process's [number, count, name], then
+['go'], ['end', exit code, text] or ['done'].
 """
 
 import contextlib
@@ -16,43 +16,117 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
-
-import jax
+from typing import TextIO
 
 from nnjax.errors import Diverged, Interrupted, UserError
-from nnjax.training.relay import Relay
 
-BEAT = 1.0  # seconds between two signs of life
-SILENT = 20.0  # seconds without one until a process counts as gone; JAX itself would take 100
 LOST = 75  # exit code: try again (EX_TEMPFAIL of sysexits.h)
 AGAIN = 'the same command goes on from the last checkpoint'
+WORD = 10  # seconds for word of another process's end, which an error here may come from
 _STATUS = re.compile('[A-Z_]+: ')  # how an error of XLA's runtime begins
 
 
 class Watch:
-    """Watches over the processes of a run from one of them.
+    """The connections of one process of a run.
 
-    Attributes:
-      address: what this process connects to instead of the coordinator's own address.
+    Process 0 has one to each other, each other one to process 0, at host:port. Creating it waits
+    until all are there.
+
+    Raises:
+      UserError: not all came within `patience` seconds, or not the right ones.
     """
 
-    def __init__(self, process: int, processes: int, coordinator: str):
-        self._process, self._processes, self._coordinator = process, processes, coordinator
+    def __init__(self, process: int, processes: int, host: str, port: int, patience: float):
+        self._process, self._processes = process, processes
         self._name = f'process {process} on {socket.gethostname()}'
-        self._over = threading.Event()
-        self._over.set()
-        self.address = coordinator if process == 0 else Relay(coordinator, self._cut).address
+        self._over, self._ending = threading.Event(), threading.Lock()
+        self._others: dict[int, tuple[str, socket.socket, TextIO]] = {}  # process -> its name ...
+        self._end_of_wait = time.monotonic() + patience
+        if process == 0:
+            try:
+                self._gather(port)
+            except UserError as error:
+                self._send('end', error.exit_code, str(error))
+                raise
+            self._send('go')
+        else:
+            self._join(host, port)
+
+    @property
+    def _left(self) -> float:
+        return max(0.1, self._end_of_wait - time.monotonic())
+
+    def _gather(self, port: int) -> None:
+        """Process 0: waits for the others."""
+        six = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if six else socket.AF_INET
+        try:
+            socket.create_server(('', port + 1), family=family, dualstack_ipv6=six).close()
+            door = socket.create_server(('', port), family=family, dualstack_ipv6=six)
+        except OSError as error:
+            raise UserError(f'ports {port} and {port + 1} of this machine: {error}') from None
+        with door:
+            while len(self._others) < self._processes - 1:
+                door.settimeout(self._left)
+                try:
+                    connection, _ = door.accept()
+                except TimeoutError:
+                    missing = sorted({*range(1, self._processes)} - {*self._others})
+                    raise UserError(
+                        f'of {self._processes} processes these have not come: '
+                        f'{", ".join(map(str, missing[:20]))}{" ..." if missing[20:] else ""}'
+                    ) from None
+                self._welcome(connection)
+
+    def _welcome(self, connection: socket.socket) -> None:
+        connection.settimeout(min(10, self._left))
+        lines = connection.makefile()
+        try:
+            process, processes, name = json.loads(lines.readline())
+        except (OSError, ValueError, TypeError):  # none of us
+            connection.close()
+            return
+        wrong = processes != self._processes or process in self._others or process == 0
+        _keep(connection)
+        self._others[-1 if wrong else process] = name, connection, lines
+        if wrong:
+            raise UserError(
+                f'a process came as --process={process} --processes={processes}; '
+                f'process 0 waits for 1 to {self._processes - 1}, each once'
+            )
+
+    def _join(self, host: str, port: int) -> None:
+        """Any other process: connects to process 0 and waits for its word that all are there."""
+        while True:
+            try:
+                connection = socket.create_connection((host, port), self._left)
+                break
+            except OSError as error:
+                if time.monotonic() > self._end_of_wait:
+                    raise UserError(
+                        f'process {self._process} does not reach process 0 at {host}:{port}: {error}'
+                    ) from None
+                time.sleep(0.2)
+        connection.settimeout(self._left + WORD)
+        lines = connection.makefile()
+        self._others[0] = f'process 0 at {host}:{port}', connection, lines
+        self._send(self._process, self._processes, self._name)
+        try:
+            kind, *rest = json.loads(lines.readline())
+        except (OSError, ValueError):
+            raise UserError(f'process 0 at {host}:{port} ended before all had come') from None
+        if kind == 'end':
+            raise UserError(rest[1])
+        _keep(connection)
 
     @contextlib.contextmanager
-    def over(self, client) -> Iterator[None]:
+    def over(self) -> Iterator[None]:
         """Watches while the body runs; an error of it ends every process.
 
         Diverged and Interrupted come to all processes alike and are passed on.
         """
-        self._client = client
-        self._over.clear()
-        thread = threading.Thread(target=self._watch, daemon=True)
-        thread.start()
+        for name, _, lines in self._others.values():
+            threading.Thread(target=self._listen, args=(name, lines), daemon=True).start()
         try:
             yield
         except (Diverged, Interrupted):
@@ -61,66 +135,49 @@ class Watch:
             self._failed(error)
         finally:
             self._over.set()
-            self._beat('done')
-            thread.join()
+            self._send('done')
 
-    def _watch(self) -> None:
-        seen: dict[str, tuple[str, float]] = {}
-        number = 0
-        while not self._over.is_set():
-            number += 1
-            self._beat(str(number))
-            self._listen()
-            if self._process == 0:
-                self._look(seen)
-
-    def _beat(self, value: str) -> None:
-        self._client.key_value_set(
-            f'nnjax/life/{self._process}', json.dumps([self._name, value]), allow_overwrite=True
-        )
-
-    def _listen(self) -> None:
-        """Waits the time of a beat for word that a process has failed."""
-        try:
-            word = self._client.blocking_key_value_get('nnjax/end', int(1000 * BEAT))
-        except (RuntimeError, ValueError):  # none
-            return
-        self._end(*json.loads(word))
-
-    def _look(self, seen: dict[str, tuple[str, float]]) -> None:
-        """Ends the run where a process has shown no life for too long."""
-        now = time.monotonic()
-        for key, text in self._client.key_value_dir_get('nnjax/life/'):
-            name, value = json.loads(text)
-            if value == 'done' or seen.get(key, ('', 0))[0] != value:
-                seen[key] = value, now
-            elif now - seen[key][1] > SILENT:
-                self._tell(LOST, f'{name} is gone; {AGAIN}')
-
-    def _tell(self, code: int, text: str) -> None:
-        """Ends every process, this one too; the first word counts."""
-        with contextlib.suppress(RuntimeError, ValueError):
-            self._client.key_value_set('nnjax/end', json.dumps([code, text]))
-        self._listen()
+    def _listen(self, name: str, lines: TextIO) -> None:
+        """Waits for another process's word, or its end."""
+        with contextlib.suppress(OSError, ValueError):
+            for line in lines:
+                kind, *rest = json.loads(line)
+                if kind == 'end':
+                    self._end(*rest)
+                return
+        self._end(LOST, f'{name} is gone; {AGAIN}')
 
     def _failed(self, error: BaseException) -> None:
-        if isinstance(error, (RuntimeError, ValueError)) and _STATUS.match(str(error)):
-            # More likely than not the end of another process, which the watch will name.
-            time.sleep(SILENT + 5)
+        text = (str(error).splitlines() or [''])[0]
         if isinstance(error, UserError):
-            self._tell(error.exit_code, f'{self._name}: {error}')
+            self._end(error.exit_code, f'{self._name}: {text}')
+        if isinstance(error, KeyboardInterrupt):
+            self._end(Interrupted.exit_code, f'{self._name} was interrupted')
+        if isinstance(error, (RuntimeError, ValueError)) and _STATUS.match(text):
+            time.sleep(WORD)  # most likely another process's end
         traceback.print_exception(error)
-        self._tell(1, f'{self._name} failed: {type(error).__name__}: {str(error).splitlines()[:1]}')
-
-    def _cut(self) -> None:
-        """The connection to process 0 has ended."""
-        if not self._over.is_set():
-            self._end(LOST, f'process 0 at {self._coordinator} is gone; {AGAIN}')
+        self._end(1, f'{self._name} failed: {type(error).__name__}: {text}')
 
     def _end(self, code: int, text: str) -> None:
-        """Leaves at once: other threads may wait in a collective that never ends."""
-        print(f'nnjax: {text}', file=sys.stderr, flush=True)
-        sys.stdout.flush()
-        if self._process == 0:
-            time.sleep(3 * BEAT)  # the others ask here
-        os._exit(code)
+        """Ends every process, this one at once: threads may wait in a collective for ever."""
+        with self._ending:
+            if self._over.is_set():
+                return
+            self._send('end', code, text)
+            print(f'nnjax: {text}', file=sys.stderr, flush=True)
+            sys.stdout.flush()
+            os._exit(code)
+
+    def _send(self, *words) -> None:
+        for _, connection, _ in self._others.values():
+            with contextlib.suppress(OSError):
+                connection.sendall(f'{json.dumps(words)}\n'.encode())
+
+
+def _keep(connection: socket.socket) -> None:
+    """A connection for as long as both live; a machine switched off is gone in half a minute."""
+    connection.settimeout(None)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in {'TCP_KEEPIDLE': 10, 'TCP_KEEPINTVL': 5, 'TCP_KEEPCNT': 4}.items():
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

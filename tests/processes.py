@@ -92,7 +92,7 @@ def together(*flags: str, count: int = 2, before: str = '', own: dict | None = N
     )
 
 
-def ends(processes: list[subprocess.Popen], timeout: float = 120) -> list[tuple[int, str]]:
+def ends(processes: list[subprocess.Popen], timeout: float = 300) -> list[tuple[int, str]]:
     """Each process's exit code and what it said."""
     end = time.monotonic() + timeout
     said = []
@@ -102,7 +102,7 @@ def ends(processes: list[subprocess.Popen], timeout: float = 120) -> list[tuple[
     return said
 
 
-def until(condition: Callable[[], object], timeout: float = 120) -> None:
+def until(condition: Callable[[], object], timeout: float = 300) -> None:
     """Waits for something to come true."""
     end = time.monotonic() + timeout
     while not condition():

@@ -203,6 +203,7 @@ def test_places_are_read_from_srun_and_mpirun():
     assert (found.processes, found.process, found.devices) == (4, 3, (1,))
     local = {**MPIRUN, 'OMPI_COMM_WORLD_LOCAL_SIZE': '4'}
     assert hosts.find(environ=local).coordinator.startswith('127.0.0.1:')
+    assert hosts.find(environ={**SRUN, **MPIRUN}) == found
     assert hosts.find('h:1', 4, 2, {}) == hosts.Hosts('h:1', 4, 2)
 
 

@@ -154,8 +154,8 @@ def test_what_slurm_refuses_is_said_in_one_line(cluster, tmp_path):
         slurm.submit([['true']], folder=tmp_path, partition='nope')
     with pytest.raises(UserError, match='sbatch: Invalid --time'):
         slurm.submit([['true']], folder=tmp_path, time='soon')
-    with pytest.raises(UserError, match='sbatch: '):
-        slurm.submit([['true']], folder=tmp_path, nodes=3)
+    with pytest.raises(UserError, match=r'sbatch: .*generic resource'):
+        slurm.submit([['true']], folder=tmp_path, gpus=1)
 
 
 def test_without_slurm(tmp_path, monkeypatch):

@@ -41,10 +41,8 @@ JSON = flags.DEFINE_string('json', None, 'also write the figures here')
 DEVICES = (1, 2, 4, 8)
 ACCELERATORS = (1, 8, 64, 256, 1024)
 SIZES = {'f32': 4, 's32': 4, 'u32': 4, 'bf16': 2, 'f16': 2, 'u8': 1, 's8': 1, 'pred': 1}
-COLLECTIVE = re.compile(
-    r'= (\(.*?\)|\S+) (all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)'
-    r'(?:-start)?\('
-)
+KINDS = ('all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all', 'collective-permute')
+COLLECTIVE = re.compile(rf'= (\(.*?\)|\S+) ({"|".join(KINDS)})(?:-start)?\(')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +94,7 @@ def resnet50() -> configs.ConfigDict:
     """ResNet-50 on images of 224x224, which need not be there."""
     c = base()
     rows = {'image': np.zeros((4, 224, 224, 3), np.uint8), 'label': np.zeros(4, np.int64)}
-    c.data = bind(sources.Arrays, train=rows)
+    c.data = bind(sources.Arrays, train=rows, valid=None)
     c.prepare = 'scale(255)'
     c.model = bind(models.ResNet, depth=50, classes=1000)
     c.task = bind(tasks.classification)
@@ -127,43 +125,49 @@ def program(run: Setup) -> str:
     return whole.lower(carry, batch).compile(compiler_options=options).as_text()
 
 
-def collectives(text: str) -> dict[str, int]:
-    """A compiled program -> bytes that each kind of collective works on, on one device.
+def collectives(text: str) -> list[tuple[str, int]]:
+    """A compiled program -> (kind, bytes that it works on, on one device) of each collective.
 
     For all-reduce what is summed, for all-gather what comes out, for reduce-scatter what is left.
     """
-    found: dict[str, int] = {}
-    for shapes, kind in COLLECTIVE.findall(text):
-        size = sum(
-            SIZES[dtype] * math.prod(int(n) for n in shape.split(',') if n)
-            for dtype, shape in re.findall(r'(\w+)\[([\d,]*)\]', shapes)
+    return [
+        (
+            kind,
+            sum(
+                SIZES[dtype] * math.prod(int(n) for n in shape.split(',') if n)
+                for dtype, shape in re.findall(r'(\w+)\[([\d,]*)\]', shapes)
+            ),
         )
-        found[kind] = found.get(kind, 0) + size
-    return found
+        for shapes, kind in COLLECTIVE.findall(text)
+    ]
 
 
-def sent(found: dict[str, int], n: int) -> float:
-    """Bytes that each of n devices sends where every collective is a ring."""
-    factor = {
-        'all-reduce': 2 * (n - 1) / n,
-        'all-gather': (n - 1) / n,
-        'reduce-scatter': n - 1,
-        'all-to-all': (n - 1) / n,
-        'collective-permute': 1,
-    }
-    return sum(factor[kind] * size for kind, size in found.items())
+def sent(kind: str, size: int, n: int) -> float:
+    """Bytes that each of n devices sends where the collective is a ring."""
+    return (
+        size
+        * {
+            'all-reduce': 2 * (n - 1) / n,
+            'all-gather': (n - 1) / n,
+            'reduce-scatter': n - 1,
+            'all-to-all': (n - 1) / n,
+            'collective-permute': 1,
+        }[kind]
+    )
 
 
-def seconds(machine: Machine, work: float, size: float, n: int) -> tuple[float, float]:
-    """FLOPs of a device's share, bytes to all-reduce, devices -> seconds of (compute, sending).
+def all_reduce(size: float, k: int, bandwidth: float, hop: float) -> float:
+    """Seconds of an all-reduce among k: the faster of a ring and a tree."""
+    ring = 2 * (k - 1) / k * size / bandwidth + 2 * (k - 1) * hop
+    tree = 2 * math.ceil(math.log2(k)) * (size / bandwidth + hop)
+    return min(ring, tree)
 
-    Rings inside each domain, then one among the domains for each of the parts; nothing overlaps.
-    """
-    ring = lambda k, size, bandwidth, hop: 2 * (k - 1) / k * size / bandwidth + 2 * (k - 1) * hop
+
+def seconds(machine: Machine, size: float, n: int) -> float:
+    """Seconds of an all-reduce over n: within each domain, then of the parts among the domains."""
     near = min(n, machine.domain)
-    inside = ring(near, size, machine.inside, machine.hop_inside)
-    outside = ring(n // near, size / near, machine.outside, machine.hop_outside)
-    return work / (machine.peak * UTILISATION), inside + outside
+    inside = all_reduce(size, near, machine.inside, machine.hop_inside)
+    return inside + all_reduce(size / near, n // near, machine.outside, machine.hop_outside)
 
 
 def counted() -> list[dict]:
@@ -173,9 +177,11 @@ def counted() -> list[dict]:
             for n in DEVICES:
                 run = made(recipe, mode, n, 64)
                 found = collectives(program(run))
-                rows.append({'recipe': recipe, 'mode': mode, 'devices': n, **found})
-                rows[-1]['sent'] = sent(found, n)
-                rows[-1]['parameters'] = sum(x.size for x in jax.tree.leaves(run.state.params))
+                row = {'recipe': recipe, 'mode': mode, 'devices': n, 'collectives': len(found)}
+                row['parameters'] = sum(x.size for x in jax.tree.leaves(run.state.params))
+                row |= {k: sum(size for kind, size in found if kind == k) for k in KINDS}
+                row['sent'] = sum(sent(kind, size, n) for kind, size in found)
+                rows.append(row)
                 print(_counted(rows[-1]), flush=True)
     return rows
 
@@ -183,7 +189,8 @@ def counted() -> list[dict]:
 def modelled() -> list[dict]:
     rows = []
     for recipe in MODELLED.value:
-        size = collectives(program(made(recipe, 'pmap', 2, 4)))['all-reduce']
+        found = collectives(program(made(recipe, 'pmap', 2, 4)))
+        assert {kind for kind, _ in found} == {'all-reduce'}
         one = made(recipe, 'jit', 1, SHARE)
         work = flops.count(
             lambda state, batch, values, run=one: step.train_step(
@@ -195,14 +202,16 @@ def modelled() -> list[dict]:
         )
         for name, machine in MACHINES.items():
             for n in ACCELERATORS:
-                compute, sending = seconds(machine, work, size, n)
+                compute = work / (machine.peak * UTILISATION)
+                sending = sum(seconds(machine, size, n) for _, size in found)
                 rows.append(
                     {
                         'recipe': recipe,
                         'machine': name,
                         'devices': n,
                         'flops': work,
-                        'bytes': size,
+                        'collectives': len(found),
+                        'bytes': sum(size for _, size in found),
                         'compute': compute,
                         'sending': sending,
                         'efficiency': compute / (compute + sending),
@@ -214,18 +223,17 @@ def modelled() -> list[dict]:
 
 
 def _counted(row: dict) -> str:
-    kinds = ('all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all', 'collective-permute')
-    sizes = ' | '.join(f'{row.get(kind, 0) / 1e6:.3f}' for kind in kinds)
+    sizes = ' | '.join(f'{row[kind] / 1e6:.3f}' for kind in (*KINDS, 'sent'))
     return (
         f'| {row["recipe"]} | {row["parameters"] * 4 / 1e6:.3f} | {row["mode"]} | '
-        f'{row["devices"]} | {sizes} | {row["sent"] / 1e6:.3f} |'
+        f'{row["devices"]} | {row["collectives"]} | {sizes} |'
     )
 
 
 def _modelled(row: dict) -> str:
     return (
         f'| {row["recipe"]} | {row["machine"]} | {row["devices"]:,} | {row["flops"] / 1e9:.1f} | '
-        f'{row["bytes"] / 1e6:.2f} | {1e3 * row["compute"]:.3f} | {1e3 * row["sending"]:.3f} | '
+        f'{row["collectives"]} | {row["bytes"] / 1e6:.2f} | {1e3 * row["compute"]:.3f} | {1e3 * row["sending"]:.3f} | '
         f'{row["efficiency"]:.0%} | {row["images"]:,.0f} |'
     )
 
@@ -237,12 +245,11 @@ def _head(*names: str) -> None:
 def main(argv) -> None:
     del argv
     assert jax.device_count() == parallel.placement('pmap').devices == max(DEVICES)
-    kinds = ('all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all', 'permute')
-    _head('recipe', 'parameters', 'mode', 'devices', *kinds, 'sent by each')
+    _head('recipe', 'parameters', 'mode', 'devices', 'collectives', *KINDS, 'sent by each')
     found = counted()
     print('\nMB in a step of 64 examples.\n')
     _head(
-        'recipe', 'machine', 'devices', 'GFLOP each', 'MB reduced', 'compute, ms', 'sending, ms',
+        'recipe', 'machine', 'devices', 'GFLOP each', 'all-reduces', 'MB', 'compute, ms', 'sending, ms',
         'efficiency', 'examples a second',
     )  # fmt: skip
     figures = {'counted': found, 'modelled': modelled()}

@@ -62,7 +62,8 @@ def find(
                 f'--coordinator={coordinator}: expected HOST:PORT, such as 10.0.0.1:12345'
             )
     if processes is None and process is None:
-        found = _from_srun(coordinator, environ) or _from_mpirun(coordinator, environ)
+        # mpirun in a Slurm job starts its own helpers with srun, whose variables it hands on
+        found = _from_mpirun(coordinator, environ) or _from_srun(coordinator, environ)
         if coordinator and not found:
             raise UserError('--coordinator goes with --processes=N --process=I, srun or mpirun')
         return found

@@ -69,6 +69,7 @@ def same_run(a, b, tolerance):
         assert x == pytest.approx(y, rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mode, streamed', [('pmap', False), ('fsdp', True)])
 def test_processes_do_not_change_the_run(small, tmp_path, mode, streamed):
     """Two processes of a device are one of two, from the start and after a restart."""
@@ -98,6 +99,7 @@ def endless(small, workdir):
     return f'--config={small}', '--config.total=10000000 steps', *steps, f'--workdir={workdir}'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('victim', [0, 1])
 def test_a_killed_process_stops_the_other_and_the_same_command_goes_on(small, tmp_path, victim):
     """Within a minute, in one line that names it; then a signal to one stops both at one step."""
@@ -170,6 +172,7 @@ def test_a_process_that_comes_twice_or_a_port_in_use_is_said(small):
     assert code == 2 and f'nnjax: ports {port} and {port + 1} of this machine' in said
 
 
+@pytest.mark.slow
 def test_mpirun_is_found(small, tmp_path):
     try:
         root = ['--allow-run-as-root'] if os.getuid() == 0 else []

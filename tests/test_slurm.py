@@ -90,6 +90,7 @@ def small(tmp_path_factory):
     return experiment(tmp_path_factory.mktemp('small'))
 
 
+@pytest.mark.slow
 def test_srun_starts_one_run_of_two_tasks(cluster, small, tmp_path):
     work = tmp_path / 'run'
     words = command(f'--config={small}', f'--workdir={work}')
@@ -104,6 +105,7 @@ def logs(folder: Path, task: int) -> str:
     return ''.join(path.read_text() for path in (folder / 'slurm').glob(f'*_{task}.log'))
 
 
+@pytest.mark.slow
 def test_an_array_goes_on_after_its_time_limit_and_after_a_kill(
     cluster, small, tmp_path, monkeypatch
 ):

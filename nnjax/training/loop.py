@@ -31,6 +31,8 @@ def train(
 ) -> Result:
     """Trains a config from start to end, or on from the run folder's last checkpoint.
 
+    Of several processes (`hosts.joined`) each makes the same call, with one `workdir` for all.
+
     Args:
       config: an experiment's config.
       workdir: the run folder; None writes nothing.

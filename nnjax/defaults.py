@@ -54,7 +54,7 @@ def run(
         batch statistics follow the data all the same
       precision: of activations and gradients in the model; parameters stay float32
       parallel: one device (jit), data parallel (pmap), sharded parameters (fsdp); auto picks
-      devices: how many of the machine's devices to use; None is all
+      devices: how many of this machine's devices, or of each process's, to use; None is all
       log_every: time between two lines of training metrics
       eval_every: time between two evaluations on the validation split
       save_every: time between two checkpoints

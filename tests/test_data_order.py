@@ -1,12 +1,10 @@
 """Order: exact permutations, stateless, the same for any number of hosts, never to change."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnjax.data.order import CHUNK, host_slice, order, permutation
-from nnjax.errors import UserError
+from nnjax.data.order import CHUNK, order, permutation
 
 
 @given(st.integers(0, 2**40), st.integers(1, 300), st.integers(1, 40))
@@ -30,13 +28,6 @@ def test_step_one_million_needs_no_history():
     whole = permutation(3, np.full(60_000, positions[0] // 60_000), np.arange(60_000), 60_000)
     assert positions[0] // 60_000 == positions[-1] // 60_000
     assert np.array_equal(rows, whole[positions % 60_000])
-
-
-@pytest.mark.parametrize('hosts', [1, 2, 4])
-def test_hosts_together_see_the_global_batch(hosts):
-    rows = order(0, np.arange(50), 1000, 64)
-    shares = [host_slice(rows, host, hosts) for host in range(hosts)]
-    assert np.array_equal(np.concatenate(shares, -1), rows)
 
 
 def test_places_are_uniform():
@@ -80,11 +71,6 @@ def test_a_long_table_is_made_in_parts():
     assert np.array_equal(
         rows[1::7], np.concatenate([order(1, s[None], size, batch) for s in steps[1::7]])
     )
-
-
-def test_a_batch_that_does_not_divide_is_refused():
-    with pytest.raises(UserError, match='batch=10 does not divide over 3 hosts'):
-        host_slice(np.arange(10), 0, 3)
 
 
 def test_pairs_of_neighbours_are_uniform():

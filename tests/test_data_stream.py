@@ -279,6 +279,18 @@ def test_evaluation_read_ahead_is_the_same(tmp_path, large):
             assert np.array_equal(one[field], other[field])
 
 
+def test_processes_read_their_own_rows(tmp_path, large):
+    """Together they are the batch; the last has nothing of it but its shapes."""
+    train = sources.Folder(str(photos(tmp_path)), size=32).train
+    training = lambda part: pipeline.stream(train, same_arrays, 3, 5, 0, 4, part)
+    valid = lambda part: pipeline.evaluation_batches(train, same_arrays, 5, part=part)
+    for read in (training, valid):
+        parts = [read(slice(start, start + 2)) for start in (0, 2, 4, 6)]
+        for whole, *shares in zip(read(slice(None)), *parts, strict=True):
+            for field in whole:
+                assert np.array_equal(whole[field], np.concatenate([s[field] for s in shares]))
+
+
 def config(path: Path, **fields):
     c = base()
     c.total, c.batch, c.eval_batch, c.parallel = '6 steps', 5, 4, 'jit'

@@ -23,21 +23,44 @@ def define(values: flags.FlagValues) -> None:
     )
     flags.DEFINE_boolean('tensorboard', False, 'also write TensorBoard events', flag_values=values)
     flags.DEFINE_boolean('quiet', False, 'no progress', flag_values=values)
+    flags.DEFINE_string(
+        'coordinator',
+        None,
+        'HOST:PORT where process 0 of several listens, and on PORT + 1',
+        flag_values=values,
+    )
+    flags.DEFINE_integer('processes', None, 'how many processes train together', flag_values=values)
+    flags.DEFINE_integer(
+        'process',
+        None,
+        'which of them this is, from 0; srun and mpirun say all three by themselves',
+        flag_values=values,
+    )
 
 
 def run(parsed: options.Options) -> None:
     spec = options.required(parsed, 'config')
+    from nnjax.training import hosts
+
+    given = parsed.flags
+    with hosts.joined(hosts.find(given.coordinator, given.processes, given.process)):
+        _run(spec, parsed)
+
+
+def _run(spec: str, parsed: options.Options) -> None:
     from nnjax import config as configs
 
     config = configs.load(spec, parsed.overrides)
     name = configs.find(spec.partition(':')[0]).stem
     options.compilation_cache()
+    from nnjax.training import hosts
     from nnjax.training.loop import train
 
-    workdir = parsed.flags.workdir or options.fresh(name)
+    workdir = parsed.flags.workdir or hosts.agreed(str(options.fresh(name)))
     from nnjax import report
 
-    if not parsed.flags.quiet:
+    first = hosts.first()
+    if first and not parsed.flags.quiet:
         _say_if_slow()
     try:
         result = train(
@@ -49,8 +72,11 @@ def run(parsed: options.Options) -> None:
             quiet=parsed.flags.quiet,
         )
     except (Diverged, Interrupted):
-        report.write(workdir)
+        if first:
+            report.write(workdir)
         raise
+    if not first:
+        return
     if result.state is None:
         print(f'{workdir} is finished; a new --workdir starts again')
     path = report.write(workdir)

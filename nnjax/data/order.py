@@ -7,8 +7,6 @@ beyond the size walked round again), evaluated only where it is asked: any step 
 
 import numpy as np
 
-from nnjax.errors import UserError
-
 ROUNDS = 8  # even
 CHUNK = 1 << 14  # values at a time: they stay in cache
 
@@ -21,15 +19,6 @@ def order(seed: int, steps: np.ndarray, size: int, batch: int) -> np.ndarray:
     """
     positions = np.asarray(steps, np.int64)[:, None] * batch + np.arange(batch)
     return permutation(seed, positions // size, positions % size, size)
-
-
-def host_slice(indices: np.ndarray, host: int, hosts: int) -> np.ndarray:
-    """A host's contiguous share of global batches [..., B]; B must divide by `hosts`."""
-    batch = indices.shape[-1]
-    if batch % hosts:
-        raise UserError(f'batch={batch} does not divide over {hosts} hosts')
-    share = batch // hosts
-    return indices[..., host * share : (host + 1) * share]
 
 
 def permutation(seed: int, epochs: np.ndarray, values: np.ndarray, size: int) -> np.ndarray:

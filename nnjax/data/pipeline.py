@@ -66,9 +66,15 @@ def resident(source: Source, apply: Apply) -> Arrays:
 
 
 def stream(
-    source: Source, apply: Apply, seed: int, batch: int, start: int, stop: int
+    source: Source,
+    apply: Apply,
+    seed: int,
+    batch: int,
+    start: int,
+    stop: int,
+    part: slice = slice(None),
 ) -> Iterator[Arrays]:
-    """Prepared training batches of steps start .. stop - 1, read ahead."""
+    """Prepared training batches of steps start .. stop - 1, `part` of their rows, read ahead."""
 
     @functools.lru_cache(maxsize=4)
     def block(number: int) -> np.ndarray:  # many steps cost little more than one
@@ -76,22 +82,26 @@ def stream(
 
     def make(offset: int) -> Arrays:
         number, place = divmod(start + offset, BLOCK)
-        arrays = apply(source[block(number)[place]])
-        return {**arrays, 'mask': np.ones(batch, np.float32)}
+        rows = block(number)[place]
+        real = rows[part]
+        arrays = apply(source[real if len(real) else rows[:1]])  # an empty batch has no shapes
+        arrays = {name: array[: len(real)] for name, array in arrays.items()}
+        return {**arrays, 'mask': np.ones(len(real), np.float32)}
 
     return _ahead(make, stop - start)
 
 
 def evaluation_batches(
-    source: Source, apply: Apply, rows: int, ahead: bool = False
+    source: Source, apply: Apply, rows: int, ahead: bool = False, part: slice = slice(None)
 ) -> Iterator[Arrays]:
     """Every example once, in order, in batches of `rows`; the last is filled up with row 0.
 
-    'mask' is 1 for real rows; 'index' is their place in the split. `ahead` reads ahead.
+    'mask' is 1 for real rows; 'index' is their place in the split. `ahead` reads ahead; `part` is
+    which rows of a batch are wanted.
     """
 
     def make(number: int) -> Arrays:
-        index = np.arange(number * rows, (number + 1) * rows)
+        index = np.arange(number * rows, (number + 1) * rows)[part]
         mask = (index < len(source)).astype(np.float32)
         index = np.where(index < len(source), index, 0)
         return {**apply(source[index]), 'mask': mask, 'index': index}

@@ -51,7 +51,9 @@ class Halving:
         return found
 
 
-def halve(waves: list, halving: Halving, log, best: tuple[str, str], stopped: list[str]) -> None:
+def halve(
+    waves: list, halving: Halving, log, best: tuple[str, str], stopped: Callable[[], str]
+) -> None:
     """Drives the waves side by side from rung to rung, then to the end."""
     plans = [halving.steps(lanes.made) for lanes in waves]
     for rung in range(max(map(len, plans), default=0)):

@@ -10,7 +10,7 @@ import numpy as np
 from nnjax import build
 from nnjax.data import pipeline
 from nnjax.data.source import Source
-from nnjax.training import predict, runner, step
+from nnjax.training import hosts, predict, runner, step
 from nnjax.training.setup import RESIDENT_BYTES, Setup, example_bytes
 from nnjax.training.state import State
 
@@ -24,7 +24,9 @@ class Evaluator:
         self._made = made
         self._source = source
         rows = made.placement.rows(min(made.config.eval_batch, len(source)))
-        batches = functools.partial(pipeline.evaluation_batches, source, made.prepare, rows)
+        batches = functools.partial(
+            pipeline.evaluation_batches, source, made.prepare, rows, part=made.placement.own(rows)
+        )
         if example_bytes(made.example) * len(source) <= RESIDENT_BYTES:
             kept = list(batches())
             self.batches = lambda: kept
@@ -53,15 +55,18 @@ class Evaluator:
         made = self._made
         run = runner.compiled(made.program, made.placement, 'predict_step')
         task = made.program.task(made.hyperparameters['task'])
+        state = made.placement.local(state.replace(opt_state=()))
         parts: list[dict[str, np.ndarray]] = []
         for batch in self.batches():
-            real = batch['mask'] > 0
             fields = {n: a for n, a in batch.items() if n != 'index'}
             predicted = predict.averaged(made, run, state, fields)
             inputs = {id(array) for array in jax.tree.leaves(task.inputs(batch))}
-            rest = {n: a for n, a in batch.items() if n != 'mask' and id(a) not in inputs}
-            parts.append({n: a[real] for n, a in {**rest, **predicted}.items()})
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            rest = {n: a for n, a in batch.items() if n == 'mask' or id(a) not in inputs}
+            parts.append({**rest, **predicted})
+        found = hosts.gathered({n: np.concatenate([part[n] for part in parts]) for n in parts[0]})
+        real = np.flatnonzero(found.pop('mask'))
+        real = real[np.argsort(found['index'][real])]
+        return {name: array[real] for name, array in found.items()}
 
 
 def score(made: Setup, predictions: dict[str, np.ndarray]) -> dict[str, float]:

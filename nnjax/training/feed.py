@@ -20,6 +20,11 @@ def rows(made: Setup) -> int:
     return -(-made.config.batch // share) * share
 
 
+def own(made: Setup) -> slice:
+    """The rows of a training batch that this process brings."""
+    return made.placement.own(rows(made))
+
+
 def resident(made: Setup):
     """The prepared training split on every device, or {} where it is streamed."""
     if not made.resident:
@@ -32,8 +37,8 @@ def table(
 ) -> dict[str, np.ndarray]:
     """Row numbers of the batches of steps start .. start + count - 1 -> {'index', 'mask'}.
 
-    Arrays are [length, rows]; what lies behind the batch or behind `count` is masked. `seed` is the
-    config's where none is given.
+    Arrays are [length, own rows]; what lies behind the batch or behind `count` is masked. `seed` is
+    the config's where none is given.
     """
     batch = made.config.batch
     index = np.zeros((length, rows(made)), np.int32)
@@ -45,17 +50,17 @@ def table(
         batch,
     )
     mask[:count, :batch] = 1
-    return {'index': index, 'mask': mask}
+    return {'index': index[:, own(made)], 'mask': mask[:, own(made)]}
 
 
 def stream(made: Setup, start: int, seed: int | None = None) -> Iterator[dict[str, np.ndarray]]:
-    """Prepared batches of steps start, start + 1 ... to the end of the run; see `table`."""
-    seed = made.config.seed if seed is None else seed
+    """Own rows of the prepared batches of steps start, start + 1 ... to the end; see `table`."""
+    seed, part = made.config.seed if seed is None else seed, own(made)
     batches = pipeline.stream(
-        made.dataset.train, made.prepare, seed, made.config.batch, start, made.total
+        made.dataset.train, made.prepare, seed, made.config.batch, start, made.total, part
     )
-    padding = rows(made) - made.config.batch
     for batch in batches:
+        padding = part.stop - part.start - len(batch['mask'])
         yield {
             n: np.concatenate([a, np.zeros((padding, *a.shape[1:]), a.dtype)]) if padding else a
             for n, a in batch.items()

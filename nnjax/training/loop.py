@@ -2,14 +2,18 @@
 
 import contextlib
 import importlib
+import json
 import signal
 import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from nnjax import config as configs
 from nnjax.errors import Interrupted, UserError
+from nnjax.training import hosts
 from nnjax.training import tensorboard as events
 from nnjax.training.folder import RunFolder
 from nnjax.training.run import Result, Run
@@ -26,6 +30,8 @@ def train(
     quiet: bool = True,
 ) -> Result:
     """Trains a config from start to end, or on from the run folder's last checkpoint.
+
+    Of several processes (`hosts.joined`) each makes the same call, with one `workdir` for all.
 
     Args:
       config: an experiment's config.
@@ -53,9 +59,11 @@ def train(
     made = setup(config)
     if folder and folder.exists and not force:
         _same_data(folder, made.dataset.train.fingerprint)
+    hosts.same('config', json.dumps(configs.to_json(config), sort_keys=True))
+    hosts.same('data', made.dataset.train.fingerprint)
     with contextlib.ExitStack() as stack:
         run = Run(made, folder, experiment, quiet)
-        if tensorboard and folder:
+        if tensorboard and run.folder:
             run.listeners.append(events.writer(folder.path))
         stack.callback(run.close)
         stopped = stack.enter_context(signals())
@@ -63,7 +71,7 @@ def train(
         return run.finish()
 
 
-def drive(run: Any, until: int, stopped: list[str]) -> None:
+def drive(run: Any, until: int, stopped: Callable[[], str]) -> None:
     """Advances a run, or a sweep's lanes, to step `until`, with what its hooks do on the way.
 
     Raises:
@@ -75,11 +83,11 @@ def drive(run: Any, until: int, stopped: list[str]) -> None:
         for hook in run.hooks:
             if hook.due(run.step, total):
                 hook.act()
-        if stopped:
+        if name := stopped():
             run.check()
             run.save()
             raise Interrupted(
-                f'stopped by {stopped[0]} at step {run.step}; the same command goes on from there'
+                f'stopped by {name} at step {run.step}; the same command goes on from there'
             )
 
 
@@ -107,11 +115,15 @@ def _numbers(record: dict) -> dict[str, float]:
 
 
 @contextlib.contextmanager
-def signals():
-    """Yields a list that holds the name of SIGTERM or SIGINT once it has come."""
+def signals() -> Iterator[Callable[[], str]]:
+    """Yields a function that gives the name of SIGTERM or SIGINT once it has come, else ''."""
     caught: list[str] = []
     if threading.current_thread() is not threading.main_thread():
-        yield caught
+        yield str
+        return
+    if hosts.many():
+        with hosts.stopping() as stopped:
+            yield stopped
         return
 
     def note(number, frame):
@@ -121,7 +133,7 @@ def signals():
 
     before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield caught
+        yield lambda: ''.join(caught[:1])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

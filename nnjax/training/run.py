@@ -10,8 +10,18 @@ import jax
 import numpy as np
 
 from nnjax import config as configs
-from nnjax.errors import Diverged
-from nnjax.training import checkpoint, evaluate, feed, freeze, initial, paths, runner, step
+from nnjax.errors import Diverged, UserError
+from nnjax.training import (
+    checkpoint,
+    evaluate,
+    feed,
+    freeze,
+    hosts,
+    initial,
+    paths,
+    runner,
+    step,
+)
 from nnjax.training.folder import RunFolder
 from nnjax.training.progress import Progress
 from nnjax.training.setup import Setup
@@ -52,10 +62,14 @@ class Hook:
 
 
 class Run:
-    """One run, in memory and on disk; `loop.train` drives it, benchmarks may too."""
+    """One run, in memory and on disk; `loop.train` drives it, benchmarks may too.
+
+    Of several processes the first writes the records; all write the checkpoints.
+    """
 
     def __init__(self, made: Setup, folder: RunFolder | None, experiment: str, quiet: bool):
-        self.made, self.folder, self.stop = made, folder, False
+        self.made, self.stop = made, False
+        self.folder = folder if hosts.first() else None  # where this process writes
         resumes = folder and checkpoint.steps(folder.checkpoints)
         given, taken = ({}, '') if resumes else initial.given(made)
         self._began = self._window_began = time.monotonic()
@@ -71,7 +85,7 @@ class Run:
             self._open(folder, experiment)
         self._stream = None if made.resident else feed.stream(made, self.step)
         self._chunked = runner.chunked(made)
-        self._progress = Progress(made.total, self.step, quiet)
+        self._progress = Progress(made.total, self.step, quiet or not hosts.first())
         self._announce(taken)
 
         every = lambda text: max(1, made.steps(text))
@@ -84,17 +98,25 @@ class Run:
 
     def _open(self, folder: RunFolder, experiment: str) -> None:
         """Creates the run folder, or goes on from its latest checkpoint."""
-        if not folder.exists:
+        hosts.barrier()  # all have seen the folder as it was
+        if self.folder and not folder.exists:
             folder.create(self.made.config, experiment, self.made.dataset.train.fingerprint)
+        hosts.barrier()
+        if not folder.exists:
+            raise UserError(
+                f'{folder.path} is not there: --workdir must be one folder that every process sees'
+            )
         self._checkpoints = checkpoint.Checkpoints(folder.checkpoints, self.made.config.keep)
         if self._checkpoints.steps():
             saved = self._checkpoints.restore(self._saved(), self.made.placement.sharding)
-            self.carry, self.best = saved['carry'], jax.device_get(saved['best'])
+            self.carry, self.best = saved['carry'], self.made.placement.fetch(saved['best'])
             self.step = int(self.carry.state.step)
         elif self.made.config.get('init_from'):
             self._checkpoints.save(0, self._saved())
             self._checkpoints.wait()  # from here on `init_from` is not read again
-        folder.truncate(self.step)
+        if self.folder:
+            folder.truncate(self.step)
+        hosts.barrier()
         self.records = folder.records()
         self._window_step = max([r['step'] for r in self.records if r['split'] == 'train'] + [0])
 
@@ -171,14 +193,9 @@ class Run:
         better = value < self.best['value'] if direction == 'min' else value > self.best['value']
         if better:
             state = self.carry.state
-            self.best = jax.device_get(
-                {
-                    'step': np.int32(self.step),
-                    'value': value,
-                    'params': state.best_params,
-                    'model_state': state.model_state,
-                }
-            )
+            kept = {'params': state.best_params, 'model_state': state.model_state}
+            kept = self.made.placement.fetch(kept)
+            self.best = {'step': np.int32(self.step), 'value': value, **kept}
         patience = self.made.config.patience
         if patience is not None and self.step - self.best['step'] >= self.made.steps(patience):
             self.stop = True

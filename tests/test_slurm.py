@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from nnjax.cli import run
 from nnjax.errors import UserError
 from nnjax.sweep import slurm
 from nnjax.training import checkpoint
@@ -168,3 +169,24 @@ def test_without_slurm(tmp_path, monkeypatch):
         slurm.status(tmp_path)
     with pytest.raises(UserError, match='no command lines'):
         slurm.submit([], folder=tmp_path)
+
+
+@pytest.mark.slow
+def test_a_sweep_is_an_array_of_shares(cluster, tmp_path, monkeypatch, capsys):
+    """The same ranking as here, and `--status` on the way and at the end."""
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    words = ['--config=digits_mlp', '--config.total=2 epochs', '--grid=optim.lr=0.001,0.01,0.003']
+    where = tmp_path / 'w'
+    sweep = ['sweep', *words, f'--workdir={where}', '--launcher=slurm', '--workers=2']
+    run(sweep)
+    assert '2 tasks' in capsys.readouterr().out
+    with pytest.raises(UserError, match='are on their way'):
+        run(sweep)
+    until(lambda: set(slurm.status(where).values()) == {'COMPLETED'})
+    run(['sweep', '--status', f'--workdir={where}'])
+    shown = capsys.readouterr().out
+    assert 'task 1: completed' in shown and RunFolder(where / 'best').finished()
+    run(['sweep', *words, f'--workdir={tmp_path}/here', '--quiet'])
+    row = lambda text: next(line for line in text.splitlines() if line.startswith('1 ')).split()[:3]
+    assert row(shown) == row(capsys.readouterr().out)

@@ -42,7 +42,7 @@ def driven(c, points, each=1, devices=1):
     run, records = Programs(parallel.spread(devices)), []
     indices = list(range(len(points)))
     found = lanes.Lanes(made, run, points, numbers, indices, each, None, records.extend)
-    loop.drive(found, made.total, [])
+    loop.drive(found, made.total, str)
     found.finish()
     return found, records
 
@@ -263,8 +263,6 @@ jax.config.update('jax_compilation_cache_dir', os.environ['NNJAX_CACHE_DIR'] + '
 from nnjax.sweep import lanes, product, seeds
 from nnjax.sweep.sweep import sweep
 sys.path.insert(0, 'tests')
-from conftest import ROOT
-from test_optim import NAMES
 from test_train import config
 lanes.SAVE_SECONDS = 0
 sweep(config(total='400 steps', save_every='10 steps', eval_every='50 steps'),

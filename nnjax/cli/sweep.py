@@ -15,7 +15,7 @@ import sys
 
 from absl import flags
 
-from nnjax.cli import options, searching
+from nnjax.cli import cluster, options, searching
 from nnjax.errors import UserError
 
 
@@ -63,7 +63,7 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         'workers',
         None,
-        'of --runner=processes (default: one a core)',
+        'of --runner=processes (default: one a core), tasks of --launcher (default: one for 8 points)',
         flag_values=values,
         lower_bound=1,
     )
@@ -72,6 +72,7 @@ def define(values: flags.FlagValues) -> None:
         'status', False, 'show where the sweep of --workdir stands', flag_values=values
     )
     searching.define(values)
+    cluster.define(values)
     flags.DEFINE_boolean('quiet', False, 'no progress', flag_values=values)
 
 
@@ -98,8 +99,8 @@ def run(parsed: options.Options) -> None:
         _search(parsed, config, space, how, name)
     elif values.share is not None:
         _share(parsed)
-    elif values.runner == 'processes':
-        _processes(parsed, config, points, name)
+    elif values.runner == 'processes' or values.launcher:
+        _shared(parsed, config, points, name)
     else:
         options.cores_as_devices()
         workdir = values.workdir or options.fresh(f'{name}-sweep')
@@ -146,16 +147,20 @@ def _end(result, workdir) -> None:
     _report(workdir)
 
 
-def _processes(parsed: options.Options, config, points, name: str) -> None:
+def _shared(parsed: options.Options, config, points, name: str) -> None:
+    """Processes here, or tasks of a cluster, each with a share of the points."""
     from nnjax.ops.native import library
     from nnjax.sweep import shares
 
     values = parsed.flags
     if values.halving or values.population:
-        raise UserError('lanes are compared side by side: --runner=processes cannot do that')
+        raise UserError('lanes are compared side by side: processes apart cannot do that')
     workdir = values.workdir or options.fresh(f'{name}-sweep')
-    workers = values.workers or library.threads()
+    workers = cluster.tasks(values, len(points)) if values.launcher else values.workers
+    workers = workers or library.threads()
     whole = shares.create(config, points, workdir, name, workers)
+    if values.launcher:
+        return cluster.submit(values, whole)
     shares.run(whole, values.config, workers, _say(parsed))
     _table(shares.collect(whole), workdir)
     _report(workdir)
@@ -180,6 +185,7 @@ def _show(workdir: str) -> None:
 
     whole = SweepFolder(workdir)
     if 'shares' in whole.plan():
+        cluster.show(whole)
         rows = shares.collect(whole)
     else:
         rows = table.rank(whole.points(), whole.records(), whole.ranking())

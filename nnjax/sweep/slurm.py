@@ -14,6 +14,7 @@ from pathlib import Path
 from nnjax.errors import UserError
 from nnjax.training.watch import LOST
 
+GOING = ('PENDING', 'CONFIGURING', 'RUNNING', 'COMPLETING', 'REQUEUED', 'SUSPENDED')
 SCRIPT = """\
 #!/bin/bash
 {options}
@@ -141,12 +142,16 @@ def status(folder: str | Path) -> dict[int, str]:
     return states
 
 
+def submitted(folder: str | Path) -> bool:
+    """Whether anything was submitted from a folder."""
+    return (Path(folder) / 'slurm/job.json').is_file()
+
+
 def saved(folder: str | Path) -> dict:
     """{'job': the array's number, 'tasks': how many} of what was last submitted from a folder."""
-    path = Path(folder) / 'slurm/job.json'
-    if not path.is_file():
+    if not submitted(folder):
         raise UserError(f'nothing was submitted to Slurm from {folder}')
-    return json.loads(path.read_text())
+    return json.loads((Path(folder) / 'slurm/job.json').read_text())
 
 
 def _slurm(*command: str) -> str:

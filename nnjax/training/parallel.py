@@ -1,5 +1,6 @@
-"""Where arrays live and how a function runs on several devices; shard_map and shardings occur only
-here.
+"""Where arrays live and how a function runs on several devices: pmap, shard_map and shardings.
+
+They occur only here.
 
 A placed function has the signature `f(carry, data, batch, control, axis) -> carry` (or a result):
 carry is the training state, data what stays on the device, batch is split over the devices along
@@ -87,15 +88,17 @@ class Placement:
         """
         donated = (0,) if donate else ()
         part, whole = PartitionSpec(*[None] * split_axis, AXIS), PartitionSpec()
+        if self.mode == 'pmap' and not self.mesh.is_multi_process:
+            return self._pmap(function, split_axis, donated)
         if self.mode == 'pmap':  # what jax.pmap is made of, over the devices of every process
-            mapped = jax.shard_map(
+            function = jax.shard_map(
                 functools.partial(function, axis=AXIS),
                 mesh=self.mesh,
                 in_specs=(whole, whole, part, whole),
                 out_specs=whole,
                 check_vma=False,
             )
-            jitted = jax.jit(mapped, donate_argnums=donated)
+            jitted = jax.jit(function, donate_argnums=donated)
         else:
             jitted = jax.jit(functools.partial(function, axis=None), donate_argnums=donated)
             if self.devices == 1:
@@ -103,6 +106,24 @@ class Placement:
         split = NamedSharding(self.mesh, part)
         return lambda carry, data, batch, control: jitted(
             carry, data, self._split(batch, split), control
+        )
+
+    def _pmap(self, function: Callable, split_axis: int, donated: tuple[int, ...]) -> Callable:
+        mapped = jax.pmap(
+            functools.partial(function, axis=AXIS),
+            axis_name=AXIS,
+            in_axes=(None, None, split_axis, None),
+            out_axes=None,
+            devices=list(self.mesh.devices.flat),
+            donate_argnums=donated,
+        )
+
+        def shares(rows):  # [..., B, ...] -> [..., devices, B / devices, ...]
+            shape = rows.shape
+            return rows.reshape(*shape[:split_axis], self.devices, -1, *shape[split_axis + 1 :])
+
+        return lambda carry, data, batch, control: mapped(
+            carry, data, jax.tree.map(shares, batch), control
         )
 
     def _split(self, batch: Any, split: NamedSharding) -> Any:

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 
 from nnjax import config as configs
 from nnjax.data import builders
@@ -92,3 +93,11 @@ def test_benchmarks_are_named():
         if 'app.run' not in script.read_text():
             continue  # a part of another
         assert f'experiments/benchmarks/{script.name}' in TEXT
+
+
+@pytest.mark.parametrize('python', ['3.11', '3.12', '3.13'])
+def test_the_lock_names_every_package_once_for_each_python(python):
+    lines = map(Requirement, (ROOT / 'requirements.txt').read_text().splitlines())
+    versions = {'python_version': python, 'python_full_version': f'{python}.1'}
+    names = [r.name for r in lines if not r.marker or r.marker.evaluate(versions)]
+    assert len(names) == len(set(names)) and {'jax', 'flax', 'numpy', 'optuna'} <= set(names)

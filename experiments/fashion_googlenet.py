@@ -8,11 +8,12 @@ from nnjax.training import optim
 
 def get_config(arg=''):
     c = base(arg)
-    c.total = '20 epochs'
+    c.total = '3 epochs'
     c.batch = 128
+    c.precision = 'bfloat16'
     c.data = bind(sources.Tfds, name='fashion_mnist', valid='5000')
     c.prepare = 'scale'
-    c.augment = 'pad_crop(2) | flip | cutout(8)'
+    c.augment = 'flip'
     c.model = bind(models.GoogLeNet, width=0.25, stem='small')
     c.task = bind(tasks.classification, smoothing=0.1)
     c.optim = bind(

@@ -1,4 +1,4 @@
-"""Fashion-MNIST with a vision transformer of patches 7x7, Ti wide, six blocks."""
+"""Fashion-MNIST with a vision transformer of patches 7x7, Ti wide, four blocks."""
 
 from nnjax import models, tasks
 from nnjax.config import base, bind
@@ -8,12 +8,13 @@ from nnjax.training import optim
 
 def get_config(arg=''):
     c = base(arg)
-    c.total = '20 epochs'
+    c.total = '5 epochs'
     c.batch = 128
+    c.precision = 'bfloat16'
     c.data = bind(sources.Tfds, name='fashion_mnist', valid='5000')
     c.prepare = 'scale'
-    c.augment = 'pad_crop(2) | flip | cutout(8)'
-    c.model = bind(models.ViT, size='Ti', patch=7, depth=6)
+    c.augment = 'flip'
+    c.model = bind(models.ViT, size='Ti', patch=7, depth=4)
     c.task = bind(tasks.classification, smoothing=0.1)
     c.optim = bind(
         optim.make, name='adamw', lr=0.001, decay='cosine', warmup='10%', weight_decay=0.05

@@ -47,7 +47,7 @@ def found(folder, study='digits') -> optuna.Study:
 
 
 def run(how, folder=None, space=SPACE, say=lambda text: None, **more):
-    return search(small(**more), space, how, folder, experiment='digits', say=say)
+    return search(small(**more), space, how, folder, experiment='digits', runner='lanes', say=say)
 
 
 def told(folder) -> list[tuple]:
@@ -61,12 +61,22 @@ def told(folder) -> list[tuple]:
 # The study alone, on a function.
 
 
-def study(url, sampler='tpe', seed=0, prune='none', space=SPACE, directions=('min',), worker='w'):
+def study(
+    url,
+    sampler='tpe',
+    seed=0,
+    prune='none',
+    space=SPACE,
+    directions=('min',),
+    worker='w',
+    alone=False,
+):
     terms = {'space': {path: str(axis) for path, axis in space.items()}, 'config': {}}
     return Study(
         url,
         'study',
         worker,
+        alone,
         space,
         list(directions),
         terms,
@@ -125,26 +135,37 @@ def test_a_study_has_no_more_trials_than_wanted():
     assert numbers == [0, 1, 2] and here.ask(3) is None and here.count() == 3
 
 
-def test_a_killed_ask_is_finished(tmp_path, monkeypatch):
+@pytest.mark.parametrize('alone', [True, False])
+def test_a_killed_ask_is_finished(alone, tmp_path, monkeypatch):
     """A trial with half of its values belongs to its worker, and gets what it would have got."""
     whole = asked(None, 'tpe', batches=4)
-    url = f'sqlite:///{tmp_path}/killed.db'
+    url = f'sqlite:///{tmp_path}/study.db'
     asked(url, 'tpe', batches=3)
-    frozen, suggest = [], optuna.Trial.suggest_float
+    suggest, calls = optuna.Trial.suggest_float, []
 
     def killed(trial, name, *args, **options):
-        if frozen:
+        calls.append(name)
+        if alone or len(calls) > 1:
             raise RuntimeError
-        frozen.append(name)
         return suggest(trial, name, *args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(optuna.Trial, 'suggest_float', killed)
+        # Alone, a trial is known even before it has its worker's name.
+        patch.setattr(optuna.Trial, 'set_user_attr' if alone else 'suggest_float', killed)
         with pytest.raises(RuntimeError):
             study(url).ask(1000)
     assert study(url, worker='another').mine([]) == []
-    assert study(url).mine([]) == [(12, whole[12])]
+    assert study(url, alone=alone).mine([]) == [(12, whole[12])]
     assert study(url).ask(1000) == (13, whole[13])
+
+
+def test_what_a_person_enqueues_is_tried(tmp_path):
+    url = f'sqlite:///{tmp_path}/study.db'
+    here = study(url)
+    theirs = optuna.load_study(study_name='study', storage=url)
+    theirs.enqueue_trial({'optim.lr': 0.125})
+    number, values = here.ask(1)
+    assert number == 0 and values['optim.lr'] == 0.125 and here.ask(1) is None
 
 
 def test_pruning_decides_once(tmp_path):

@@ -46,8 +46,8 @@ def found(folder, study='digits') -> optuna.Study:
     return optuna.load_study(study_name=study, storage=f'sqlite:///{folder}/optuna.db')
 
 
-def run(how, folder=None, space=SPACE, say=lambda text: None, **more):
-    return search(small(**more), space, how, folder, experiment='digits', runner='lanes', say=say)
+def run(how, folder=None, space=SPACE, say=lambda text: None, runner='loop', **more):
+    return search(small(**more), space, how, folder, experiment='digits', runner=runner, say=say)
 
 
 def told(folder) -> list[tuple]:
@@ -310,7 +310,7 @@ def test_pruned_trials_cost_less(prune, pruned, tmp_path):
 
 def test_several_objectives_are_read_at_the_best_step(tmp_path):
     lines = []
-    how = Search(trials=6, batch=3, objectives=('max accuracy', 'min loss', 'min parameters'))
+    how = Search(trials=9, batch=3, objectives=('max accuracy', 'min loss', 'min parameters'))
     space = {'optim.lr': log(1e-3, 0.1), 'model.hidden': [(4,), (16,)]}
     result = run(how, tmp_path / 'w', space, lines.append)
     study = found(tmp_path / 'w')
@@ -336,8 +336,9 @@ def test_a_point_asked_twice_runs_once(tmp_path):
 
 
 def test_a_trial_of_several_seeds_is_their_mean(tmp_path):
-    result = run(Search(trials=2, batch=2, seeds=2), tmp_path / 'w')
-    assert [point['seed'] for point in result.points] == [0, 1, 0, 1]
+    result = run(Search(trials=4, batch=2, seeds=2), tmp_path / 'w', runner='lanes')
+    assert [point['seed'] for point in result.points] == [0, 1] * 4
+    assert result.compilations == 1
     values = {row.changes['optim.lr']: row.valid.mean for row in result.rows}
     for trial in found(tmp_path / 'w').trials:
         assert trial.value == pytest.approx(values[trial.params['optim.lr']])

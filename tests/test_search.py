@@ -46,8 +46,8 @@ def found(folder, study='digits') -> optuna.Study:
     return optuna.load_study(study_name=study, storage=f'sqlite:///{folder}/optuna.db')
 
 
-def run(how, folder=None, space=SPACE, say=lambda text: None, **more):
-    return search(small(**more), space, how, folder, experiment='digits', say=say)
+def run(how, folder=None, space=SPACE, say=lambda text: None, runner='loop', **more):
+    return search(small(**more), space, how, folder, experiment='digits', runner=runner, say=say)
 
 
 def told(folder) -> list[tuple]:
@@ -61,12 +61,22 @@ def told(folder) -> list[tuple]:
 # The study alone, on a function.
 
 
-def study(url, sampler='tpe', seed=0, prune='none', space=SPACE, directions=('min',), worker='w'):
+def study(
+    url,
+    sampler='tpe',
+    seed=0,
+    prune='none',
+    space=SPACE,
+    directions=('min',),
+    worker='w',
+    alone=False,
+):
     terms = {'space': {path: str(axis) for path, axis in space.items()}, 'config': {}}
     return Study(
         url,
         'study',
         worker,
+        alone,
         space,
         list(directions),
         terms,
@@ -125,26 +135,37 @@ def test_a_study_has_no_more_trials_than_wanted():
     assert numbers == [0, 1, 2] and here.ask(3) is None and here.count() == 3
 
 
-def test_a_killed_ask_is_finished(tmp_path, monkeypatch):
+@pytest.mark.parametrize('alone', [True, False])
+def test_a_killed_ask_is_finished(alone, tmp_path, monkeypatch):
     """A trial with half of its values belongs to its worker, and gets what it would have got."""
     whole = asked(None, 'tpe', batches=4)
-    url = f'sqlite:///{tmp_path}/killed.db'
+    url = f'sqlite:///{tmp_path}/study.db'
     asked(url, 'tpe', batches=3)
-    frozen, suggest = [], optuna.Trial.suggest_float
+    suggest, calls = optuna.Trial.suggest_float, []
 
     def killed(trial, name, *args, **options):
-        if frozen:
+        calls.append(name)
+        if alone or len(calls) > 1:
             raise RuntimeError
-        frozen.append(name)
         return suggest(trial, name, *args, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(optuna.Trial, 'suggest_float', killed)
+        # Alone, a trial is known even before it has its worker's name.
+        patch.setattr(optuna.Trial, 'set_user_attr' if alone else 'suggest_float', killed)
         with pytest.raises(RuntimeError):
             study(url).ask(1000)
     assert study(url, worker='another').mine([]) == []
-    assert study(url).mine([]) == [(12, whole[12])]
+    assert study(url, alone=alone).mine([]) == [(12, whole[12])]
     assert study(url).ask(1000) == (13, whole[13])
+
+
+def test_what_a_person_enqueues_is_tried(tmp_path):
+    url = f'sqlite:///{tmp_path}/study.db'
+    here = study(url)
+    theirs = optuna.load_study(study_name='study', storage=url)
+    theirs.enqueue_trial({'optim.lr': 0.125})
+    number, values = here.ask(1)
+    assert number == 0 and values['optim.lr'] == 0.125 and here.ask(1) is None
 
 
 def test_pruning_decides_once(tmp_path):
@@ -289,7 +310,7 @@ def test_pruned_trials_cost_less(prune, pruned, tmp_path):
 
 def test_several_objectives_are_read_at_the_best_step(tmp_path):
     lines = []
-    how = Search(trials=6, batch=3, objectives=('max accuracy', 'min loss', 'min parameters'))
+    how = Search(trials=9, batch=3, objectives=('max accuracy', 'min loss', 'min parameters'))
     space = {'optim.lr': log(1e-3, 0.1), 'model.hidden': [(4,), (16,)]}
     result = run(how, tmp_path / 'w', space, lines.append)
     study = found(tmp_path / 'w')
@@ -315,8 +336,9 @@ def test_a_point_asked_twice_runs_once(tmp_path):
 
 
 def test_a_trial_of_several_seeds_is_their_mean(tmp_path):
-    result = run(Search(trials=2, batch=2, seeds=2), tmp_path / 'w')
-    assert [point['seed'] for point in result.points] == [0, 1, 0, 1]
+    result = run(Search(trials=4, batch=2, seeds=2), tmp_path / 'w', runner='lanes')
+    assert [point['seed'] for point in result.points] == [0, 1] * 4
+    assert result.compilations == 1
     values = {row.changes['optim.lr']: row.valid.mean for row in result.rows}
     for trial in found(tmp_path / 'w').trials:
         assert trial.value == pytest.approx(values[trial.params['optim.lr']])

@@ -41,6 +41,7 @@ class Lanes:
         each: int,
         checkpoints: Path | None,
         say: Callable[[list[dict]], None],
+        room: int = 0,
     ):
         """Begins at step 0, or at the latest checkpoint.
 
@@ -53,10 +54,10 @@ class Lanes:
           each: lanes side by side on each device, at most.
           checkpoints: where the lanes are kept.
           say: is given new records.
+          room: for so many lanes the program is made, at least.
         """
         self.made, self.run, self._say = made, run, say
-        self.points, self.indices = points, indices
-        self._each = each
+        self.points, self.indices, self._size = points, indices, (each, room)
         self.numbers = seats.stack(numbers)
         self.seeds = np.array([point['seed'] for point in points], np.uint32)
         self.best_of = schema.best(made.config.best)
@@ -106,7 +107,7 @@ class Lanes:
         else:
             given, _ = initial.given(self.made)
             whole = seats.stack([self._first(lane, given) for lane in on])
-        return Seats(whole, on, self._each, self.run.placement)
+        return Seats(whole, on, *self._size, self.run.placement)
 
     def _first(self, lane: int, given: Mapping) -> Tree:
         made, numbers = self.made, seats.pick(self.numbers, lane)

@@ -86,6 +86,7 @@ def search(
             url,
             name,
             saved['worker'],
+            not how.storage,
             space,
             [direction for direction, _ in goals],
             terms,

@@ -24,9 +24,14 @@ class Seats:
       on: whether it is on its way [S].
     """
 
-    def __init__(self, whole: Tree, on: Collection[int], each: int, placement: Placement):
-        """{'carry', 'best'} of all lanes [L, ...] on the host; groups of at most `each`."""
-        self._placement, self._most = placement, each
+    def __init__(
+        self, whole: Tree, on: Collection[int], each: int, room: int, placement: Placement
+    ):
+        """{'carry', 'best'} of all lanes [L, ...] on the host; groups of at most `each`.
+
+        There are seats for `room` lanes at least, so that fewer lanes run the same program.
+        """
+        self._placement, self._most, self._room = placement, each, room
         self.count = len(jax.tree.leaves(whole)[0])
         self._sit(on)
         rows = np.maximum(self.lanes, 0)  # a spare seat holds a copy of the first lane
@@ -73,7 +78,7 @@ class Seats:
 
     def _sit(self, on: Collection[int]) -> None:
         devices = self._placement.devices
-        length = _power(-(-self.count // devices))
+        length = _power(-(-max(self.count, self._room) // devices))
         on, off = sorted(on), sorted(set(range(self.count)) - set(on))
         share = -(-len(on) // devices)
         off += [-1] * (devices * length - self.count)

@@ -24,7 +24,7 @@ class Setups:
         """Sets up the programs of some points, so that mistakes surface."""
         self._config, self._runner = config, runner
         self._numbers: dict[str, int] = {}
-        self._widths: dict[int, int] = {}
+        self._first: dict[int, Wave] = {}
         self.made: list[Setup] = []
         self.run = Programs(parallel.spread(config.devices))
         self._groups(points)
@@ -32,7 +32,8 @@ class Setups:
     def restore(self, points: list[Point], waves: list[Wave]) -> None:
         """Goes on with what a folder holds."""
         self._groups(points)
-        self._widths = {wave.group: wave.each for wave in waves}
+        for wave in waves:
+            self._first.setdefault(wave.group, wave)
 
     def _groups(self, points: list[Point]) -> list[tuple[int, plan.Group]]:
         """Points by program: [(an index of `made`, their group) ...]."""
@@ -46,18 +47,18 @@ class Setups:
     def waves(self, points: list[Point], begin: int, usual: int) -> list[Wave]:
         """The points from `begin` on in waves.
 
-        A program keeps the width that it had first: that of its share of a batch of `usual` points.
+        A program is made once, for a batch of `usual` points, though fewer may be its.
         """
         found = []
-        groups = self._groups(points[begin:])
-        for number, group in groups:
+        for number, group in self._groups(points[begin:]):
             group = dataclasses.replace(group, numbers=tuple(begin + n for n in group.numbers))
-            if number not in self._widths:
-                share = group.numbers[:1] * -(-usual // len(groups))
-                like = dataclasses.replace(group, numbers=share)
-                self._widths[number] = self._waves(number, like, points, self._runner)[0].each
+            if number not in self._first:
+                batch = dataclasses.replace(group, numbers=group.numbers[:1] * usual)
+                self._first[number] = self._waves(number, batch, points, self._runner)[0]
+            first = self._first[number]
+            room = first.room or len(first.points)
             for wave in self._waves(number, group, points, 'loop'):
-                found.append(Wave(number, wave.points, self._widths[number]))
+                found.append(Wave(number, wave.points, first.each, room))
         return found
 
     def _waves(self, number: int, group: plan.Group, points, runner: str) -> list[Wave]:

@@ -1,7 +1,7 @@
 """Optuna's half of a search: a study in its storage."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -12,8 +12,6 @@ from nnjax.sweep import storage as storages
 from nnjax.sweep.points import Distribution
 from nnjax.sweep.search import Axis
 
-RUNNING, WAITING = (TrialState.RUNNING,), (TrialState.WAITING,)
-
 
 class Study:
     """A study as one of its workers sees it."""
@@ -23,6 +21,7 @@ class Study:
         storage: str | None,
         name: str,
         worker: str,
+        alone: bool,
         space: Mapping[str, Axis],
         directions: Sequence[str],
         terms: Mapping[str, Any],
@@ -34,7 +33,8 @@ class Study:
         Args:
           storage: a database's URL; None keeps it in memory.
           name: the study's in the storage.
-          worker: whose trials this one may go on with.
+          worker: this one's name, by which it finds its trials again.
+          alone: whether the storage has no other worker.
           space: {config path: a distribution, or values to choose from}.
           directions: 'min' or 'max' of each objective.
           terms: JSON values on which all workers must agree.
@@ -44,7 +44,7 @@ class Study:
           UserError: the storage cannot be used, or the study there has other terms.
         """
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.worker, self._space = worker, space
+        self._worker, self._alone, self._space = worker, alone, space
         self._open: dict[int, Trial] = {}
         self._past: dict[int, FrozenTrial] = {}  # what a killed process has left of them
         self._study = optuna.create_study(
@@ -74,25 +74,24 @@ class Study:
 
     def ask(self, trials: int) -> tuple[int, dict[str, Any]] | None:
         """The next trial's number and its values, None where the study has all its trials."""
-        waiting = self._study.get_trials(deepcopy=False, states=WAITING)
-        if self.count() >= trials and not waiting:
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        if self.count() >= trials and not any(t.number < trials for t in waiting):
             return None
-        if not waiting:
-            # So the trial carries its worker's name from its first moment on.
-            self._study.enqueue_trial({}, user_attrs={'worker': self.worker})
         trial = self._study.ask()
-        if trial.user_attrs.get('worker') != self.worker:
-            trial.set_user_attr('worker', self.worker)
+        trial.set_user_attr('worker', self._worker)
         if trial.number >= trials:  # another worker was faster
             self._study.tell(trial, state=TrialState.FAIL)
             return None
         return trial.number, self._suggest(trial)
 
-    def mine(self, known: Iterable[int]) -> list[tuple[int, dict[str, Any]]]:
-        """This worker's running trials beside the known ones: a kill came before they were noted."""
-        known = set(known)
-        running = self._study.get_trials(deepcopy=False, states=RUNNING)
-        mine = [t for t in running if t.user_attrs.get('worker') == self.worker]
+    def mine(self, known: Container[int]) -> list[tuple[int, dict[str, Any]]]:
+        """This worker's running trials beside the known ones: a kill came before they were noted.
+
+        A trial without a worker's name can only be told from another's where there is no other.
+        """
+        running = self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        names = (self._worker, None) if self._alone else (self._worker,)
+        mine = [t for t in running if t.user_attrs.get('worker') in names]
         return [(t.number, self._suggest(self._trial(t))) for t in mine if t.number not in known]
 
     def _trial(self, frozen: FrozenTrial) -> Trial:

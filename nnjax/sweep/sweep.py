@@ -137,7 +137,8 @@ def begin(
     mine = [points[p] for p in wave.points]
     numbers = [plan.hyperparameters(config, point, made.steps) for point in mine]
     path = log.folder and log.folder.groups / str(number)
-    lanes = Lanes(made, run, mine, numbers, list(wave.points), wave.each, path, log.write)
+    which, each, say = list(wave.points), wave.each, log.write
+    lanes = Lanes(made, run, mine, numbers, which, each, path, say, wave.room)
     log.forget(lanes)
     return lanes
 

@@ -66,8 +66,10 @@ class Trials:
     def work(self, stopped) -> None:
         """Trains what a kill has left, then batch after batch, until the study has its trials."""
         self._train(stopped)
-        while self._ask():
+        asked = self._study.mine(self._trials)
+        while self._ask(asked):
             self._train(stopped)
+            asked = []
 
     def result(self) -> sweep.Result:
         """The ranked table of this worker's points; the winner is written."""
@@ -82,9 +84,8 @@ class Trials:
         run, path = self._setups.run, self._folder and self._folder.path
         return sweep.Result(rows, self.points, self._log.records, run.count, run.seconds, path)
 
-    def _ask(self) -> bool:
-        """Notes the next batch; False where the study has all its trials."""
-        asked = self._study.mine(self._trials)
+    def _ask(self, asked: list[tuple[int, Point]]) -> bool:
+        """Fills up a batch, and notes it; False where the study has all its trials."""
         while len(asked) < self._saved['batch']:
             trial = self._study.ask(self._how.trials)
             if trial is None:

@@ -28,11 +28,13 @@ class Wave:
       group: their group's number.
       points: their numbers in the sweep.
       each: lanes on a device, in one call.
+      room: for so many lanes the program is made, at least; waves of one `room` share it.
     """
 
     group: int
     points: tuple[int, ...]
     each: int
+    room: int = 0
 
 
 def waves(

@@ -18,7 +18,7 @@ from nnjax.sweep.rows import Batches, Rows
 from nnjax.sweep.seats import Seats
 from nnjax.training import checkpoint, feed, initial, paths, runner, step
 from nnjax.training.evaluate import Evaluator, score
-from nnjax.training.run import Hook
+from nnjax.training.hook import Hook
 from nnjax.training.setup import Setup
 
 Tree = Any

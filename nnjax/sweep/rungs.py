@@ -16,7 +16,7 @@ import numpy as np
 from nnjax import duration
 from nnjax.errors import UserError
 from nnjax.training import loop
-from nnjax.training.run import Hook
+from nnjax.training.hook import Hook
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from nnjax.training import (
     step,
 )
 from nnjax.training.folder import RunFolder
+from nnjax.training.hook import Hook
 from nnjax.training.progress import Progress
 from nnjax.training.setup import Setup
 from nnjax.training.state import State
@@ -45,20 +45,6 @@ class Result:
     state: State | None = None
     params: Any = None
     folder: Path | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Hook:
-    """Something done every so many steps, and after the last."""
-
-    every: int
-    act: Callable[[], None]
-
-    def due(self, now: int, total: int) -> bool:
-        return now % self.every == 0 or now == total
-
-    def next(self, now: int) -> int:
-        return (now // self.every + 1) * self.every
 
 
 class Run:

@@ -31,8 +31,7 @@ struct Geometry {
 struct Plan {
   dnnl::primitive primitive;
   Description outer[3], inner[3], scratch;
-  dnnl::reorder convert[3];
-  std::vector<Change> weights;  // instead of convert[kW]: by several threads
+  std::vector<Change> convert[3];
 };
 
 // A whole operation, cut into pieces.
@@ -104,11 +103,7 @@ std::unique_ptr<const Plan> MakePlan(const Geometry& g, int64_t rows, const Plan
     Description from = plan->outer[operand], to = plan->inner[operand];
     if (from == to) continue;
     if (operand == g.result) std::swap(from, to);
-    if (operand == kW) {
-      plan->weights = Changes(from, to, (g.x[0] + rows - 1) / rows);
-    } else {
-      plan->convert[operand] = dnnl::reorder({Engine(), from, Engine(), to});
-    }
+    plan->convert[operand] = Changes(from, to, operand == kW ? (g.x[0] + rows - 1) / rows : 1);
   }
   return plan;
 }
@@ -163,11 +158,10 @@ void Run(const Job& job, Operand result, void* const data[3], char* scratch, ffi
   auto convert = [&](const Job::Piece& piece, Operand operand) {
     dnnl::memory from = outer(piece, operand), to = inner(piece, operand);
     if (operand == result) std::swap(from, to);
-    Execute(piece.plan->convert[operand], {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}});
+    Make(piece.plan->convert[operand], from.get_data_handle(), to.get_data_handle(), pool);
   };
   const Job::Piece& front = job.pieces[0];
-  void* const weights = scratch + front.inner[kW].offset;
-  if (result != kW && front.inner[kW].bytes) Make(front.plan->weights, data[kW], weights, pool);
+  if (result != kW && front.inner[kW].bytes) convert(front, kW);
 
   Parallel(pool, job.pieces.size(), [&](int64_t number) {
     const Job::Piece& piece = job.pieces[number];
@@ -183,18 +177,13 @@ void Run(const Job& job, Operand result, void* const data[3], char* scratch, ffi
   });
 
   if (result != kW) return;
-  const int64_t bytes = front.inner[kW].bytes, count = job.pieces.size();
-  Parallel(pool, count, [&](int64_t part) {
-    auto* const total = static_cast<float*>(weights);
-    const int64_t numbers = bytes / sizeof(float), end = numbers * (part + 1) / count;
-    for (int64_t number = 1; number < count; ++number) {
-      const auto* const more =
-          reinterpret_cast<const float*>(scratch + job.pieces[number].inner[kW].offset);
-      for (int64_t i = numbers * part / count; i < end; ++i) total[i] += more[i];
-    }
-  });
-  if (!front.plan->weights.empty()) return Make(front.plan->weights, weights, data[kW], pool);
-  std::memcpy(data[kW], weights, bytes);  // one layout, and the type is float
+  std::vector<float*> parts;
+  for (const Job::Piece& piece : job.pieces) {
+    parts.push_back(reinterpret_cast<float*>(scratch + piece.inner[kW].offset));
+  }
+  AddUp(parts, front.inner[kW].bytes / sizeof(float), pool);
+  if (!front.plan->convert[kW].empty()) return convert(front, kW);
+  std::memcpy(data[kW], parts[0], front.inner[kW].bytes);  // one layout, and the type is float
 }
 
 template <Operand result>

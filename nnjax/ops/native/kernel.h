@@ -16,6 +16,7 @@
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "xla/ffi/api/ffi.h"
 
@@ -102,6 +103,17 @@ void Parallel(ffi::ThreadPool& pool, int64_t count, const Work& work) {
   std::unique_lock<std::mutex> lock(state->mutex);
   state->all_done.wait(lock, [&] { return state->done == count; });
   if (state->error) std::rethrow_exception(state->error);
+}
+
+// parts[0] += all other parts, in their order.
+inline void AddUp(const std::vector<float*>& parts, int64_t numbers, ffi::ThreadPool& pool) {
+  const int64_t threads = parts.size();
+  Parallel(pool, threads, [&](int64_t thread) {
+    const int64_t first = numbers * thread / threads, last = numbers * (thread + 1) / threads;
+    for (int64_t part = 1; part < threads; ++part) {
+      for (int64_t i = first; i < last; ++i) parts[0][i] += parts[part][i];
+    }
+  });
 }
 
 inline void CheckScratch(int64_t wanted, const ffi::AnyBuffer& scratch) {

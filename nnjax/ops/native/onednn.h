@@ -95,6 +95,7 @@ inline std::vector<Change> Changes(const Description& from, const Description& t
   const dnnl::memory::dims whole = from.get_dims();
   const int64_t blocks = from.get_size() < (1 << 18) ? 1 : whole[0] / kBlock;
   const int64_t parts = std::max<int64_t>(1, std::min(threads, blocks));
+  if (parts == 1) return {{dnnl::reorder({Engine(), from, Engine(), to}), from, to}};
   std::vector<Change> changes;
   for (int64_t part = 0; part < parts; ++part) {
     dnnl::memory::dims first(whole.size()), lengths = whole;

@@ -26,6 +26,9 @@ def points(config, spec: str, flags: Any) -> list[Point]:
         found = sweeps.product(*parts)
     else:
         found = _own(spec, flags.seeds is not None)
+        if flags.seeds is not None:  # in the place of the points' own
+            found = [{p: v for p, v in point.items() if p != 'seed'} for point in found]
+            found = [point for n, point in enumerate(found) if point not in found[:n]]
     return found if flags.seeds is None else sweeps.seeds(found, flags.seeds)
 
 

@@ -13,10 +13,11 @@ import math
 import os
 import re
 from pathlib import Path
+from unittest import mock
 
 os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8'
 os.environ['JAX_PLATFORMS'] = 'cpu'
-os.environ['NNJAX_NATIVE'] = '0'  # an accelerator has XLA's own operations, and so has this
+os.environ['NNJAX_NATIVE'] = '0'  # XLA cannot split the kernels, which an accelerator has not
 
 import jax
 import numpy as np
@@ -119,10 +120,16 @@ def program(run: Setup) -> str:
         leaf.shape, leaf.dtype, sharding=place.sharding(leaf)
     )
     carry = jax.tree.map(shaped, carry)
-    batch = run.batch_shapes(run.config.batch)
+    rows = place.lanes  # the batch's first axis
+    batch = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=rows),
+        run.batch_shapes(run.config.batch),
+    )
     whole = jax.jit(lambda carry, batch: one(carry, {}, batch, (run.hyperparameters,)))
+    with mock.patch('jax.default_backend', lambda: 'tpu'):  # its form of each operation
+        lowered = whole.lower(carry, batch)
     options = {'xla_backend_optimization_level': 0}  # of the code, not of the collectives
-    return whole.lower(carry, batch).compile(compiler_options=options).as_text()
+    return lowered.compile(compiler_options=options).as_text()
 
 
 def collectives(text: str) -> list[tuple[str, int]]:

@@ -9,6 +9,7 @@ devices are those of all, carry, data and control are the same in each, and a pr
 its own rows of a batch.
 """
 
+import contextvars
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from nnjax.errors import UserError
 
 AXIS = 'device'
+_whole: contextvars.ContextVar = contextvars.ContextVar('whole', default=None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +102,7 @@ class Placement:
             )
             jitted = jax.jit(function, donate_argnums=donated)
         else:
-            jitted = jax.jit(functools.partial(function, axis=None), donate_argnums=donated)
+            jitted = jax.jit(self._gathering(function), donate_argnums=donated)
             if self.devices == 1:
                 return jitted
         split = NamedSharding(self.mesh, part)
@@ -125,6 +127,18 @@ class Placement:
         return lambda carry, data, batch, control: mapped(
             carry, data, jax.tree.map(shares, batch), control
         )
+
+    def _gathering(self, function: Callable) -> Callable:
+        """The function with `whole` at work in it."""
+
+        def run(carry, data, batch, control):
+            token = _whole.set(self.replicated if self.mode == 'fsdp' else None)
+            try:
+                return function(carry, data, batch, control, axis=None)
+            finally:
+                _whole.reset(token)
+
+        return run
 
     def _split(self, batch: Any, split: NamedSharding) -> Any:
         if not self.mesh.is_multi_process:
@@ -151,6 +165,16 @@ class Placement:
     def lanes(self) -> NamedSharding:
         """Where arrays with an axis of lanes live."""
         return NamedSharding(self.mesh, PartitionSpec(AXIS))
+
+
+def whole(params: Any) -> Any:
+    """Parameters as a model takes them; FSDP gathers them here.
+
+    Left to itself XLA splits the model's arithmetic as the parameters are split, which sends many
+    times their bytes.
+    """
+    sharding = _whole.get()
+    return params if sharding is None else jax.lax.with_sharding_constraint(params, sharding)
 
 
 def spread(count: int | None = None) -> Placement:

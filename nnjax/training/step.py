@@ -18,7 +18,7 @@ from nnjax.data import augment, spec
 from nnjax.data.augment import chain
 from nnjax.models import layers
 from nnjax.tasks.task import Batch, Task, Weighted
-from nnjax.training import freeze, paths
+from nnjax.training import freeze, parallel, paths
 from nnjax.training.state import State
 
 VIEWS = 2**32 - 1  # the number of no step: views have keys of their own
@@ -176,7 +176,7 @@ def augmented(program: Program, seed: jax.Array, step: jax.Array, batch: Batch) 
 
 def apply(program: Program, state: State) -> Callable:
     """The model in evaluation mode as a function of its inputs."""
-    variables = {'params': state.best_params, **state.model_state}
+    variables = {'params': parallel.whole(state.best_params), **state.model_state}
     return lambda *inputs: program.model.apply(variables, *inputs, train=False)
 
 
@@ -190,7 +190,7 @@ def _forward(model, params, model_state, inputs, key, offset, axis):
     """Training mode: (outputs, updated collections)."""
     with layers.shard(offset=offset, axis=axis):
         return model.apply(
-            {'params': params, **model_state},
+            {'params': parallel.whole(params), **model_state},
             *inputs,
             train=True,
             rngs={'dropout': jax.random.fold_in(key, 1)},

@@ -20,9 +20,9 @@ from tests.conftest import ROOT
 
 optuna = pytest.importorskip('optuna')
 pytest.importorskip('cmaes')
-from nnjax.sweep import samplers, storage, trials  # noqa: E402
-from nnjax.sweep.searching import search  # noqa: E402
-from nnjax.sweep.study import Study  # noqa: E402
+from nnjax.sweep.search import samplers, storage, trials  # noqa: E402
+from nnjax.sweep.search.run import search  # noqa: E402
+from nnjax.sweep.search.study import Study  # noqa: E402
 
 SMALL = {
     'total': '40 steps',

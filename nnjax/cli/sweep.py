@@ -126,7 +126,7 @@ def _lanes(parsed: options.Options, config, points, workdir, name: str) -> None:
 
 
 def _search(parsed: options.Options, config, space, how, name: str) -> None:
-    from nnjax.sweep.searching import search
+    from nnjax.sweep.search.run import search
 
     options.cores_as_devices()
     workdir = parsed.flags.workdir or options.fresh(f'{name}-sweep')

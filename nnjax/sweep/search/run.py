@@ -16,14 +16,14 @@ from ml_collections import ConfigDict
 from nnjax import config as configs
 from nnjax import schema
 from nnjax.errors import UserError
-from nnjax.sweep import plan, rungs, samplers, storage
+from nnjax.sweep import plan, rungs
 from nnjax.sweep import sweep as sweeps
 from nnjax.sweep.folder import SweepFolder
 from nnjax.sweep.points import Distribution
-from nnjax.sweep.search import Axis, Search, Space, corners
-from nnjax.sweep.setups import Setups
-from nnjax.sweep.study import Study
-from nnjax.sweep.trials import Trials
+from nnjax.sweep.search import Axis, Search, Space, corners, samplers, storage
+from nnjax.sweep.search.setups import Setups
+from nnjax.sweep.search.study import Study
+from nnjax.sweep.search.trials import Trials
 from nnjax.training import loop
 from nnjax.training.setup import Setup
 

@@ -8,9 +8,9 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from nnjax.errors import UserError
-from nnjax.sweep import storage as storages
 from nnjax.sweep.points import Distribution
 from nnjax.sweep.search import Axis
+from nnjax.sweep.search import storage as storages
 
 
 class Study:

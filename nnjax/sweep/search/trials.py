@@ -18,8 +18,8 @@ from nnjax.sweep.lanes import Lanes
 from nnjax.sweep.points import Point
 from nnjax.sweep.records import Log
 from nnjax.sweep.search import Search
-from nnjax.sweep.setups import Setups
-from nnjax.sweep.study import Study
+from nnjax.sweep.search.setups import Setups
+from nnjax.sweep.search.study import Study
 from nnjax.sweep.width import Wave
 from nnjax.training import loop
 

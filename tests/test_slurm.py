@@ -1,5 +1,6 @@
 """Runs and arrays of runs under a Slurm of the tests' own: a controller and two nodes, all here."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -77,9 +78,13 @@ def cluster(tmp_path_factory):
             until(lambda: output('sinfo', '-h', '-t', 'idle', '-o', '%D') == '2', timeout=60)
             yield folder
         finally:
+            output('scancel', '--user=root', '--signal=KILL', '--full')
             output('scancel', '--user=root')
+            until(lambda: not output('squeue', '-h'), timeout=60)
             output('scontrol', 'shutdown')
-            os.kill(int((folder / 'munged.pid').read_text()), signal.SIGTERM)
+            for name in ('n1', 'n2', 'slurmctld', 'munged'):
+                with contextlib.suppress(OSError, ValueError):
+                    os.kill(int((folder / f'{name}.pid').read_text()), signal.SIGTERM)
 
 
 def output(*words: str) -> str:

@@ -9,7 +9,8 @@ import pytest
 import nnjax
 from nnjax import config as configs
 from nnjax.errors import UserError
-from nnjax.training import evaluate, feed, runner, step
+from nnjax.sweep.sweep import sweep
+from nnjax.training import checkpoint, evaluate, feed, paths, runner, step
 from nnjax.training.setup import setup
 from tests.conftest import ROOT, heavy
 from tests.mocked_tfds import NAMES
@@ -67,7 +68,7 @@ def test_garbage_in_padded_rows_changes_nothing(name):
     made = setup(load(name))
     state = runner.start(made)[0].state
     source = made.dataset.valid
-    batch = next(iter(evaluate.Evaluator(made, source)._batches()))
+    batch = next(iter(evaluate.Evaluator(made, source).batches()))
     batch = {n: np.array(a) for n, a in batch.items() if n != 'index'}
     batch['mask'][3:] = 0
     dirty = {n: a.copy() for n, a in batch.items()}
@@ -154,3 +155,18 @@ def test_program_is_a_value(name):
     a, b = setup(load(name)), setup(load(name, **{'optim.lr': '0.0123'}))
     assert a.program == b.program and hash(a.program) == hash(b.program)
     assert dataclasses.replace(a.program, accumulate=2) != a.program
+
+
+def test_a_lane_is_its_solo_run(name, tmp_path):
+    """Two points of a sweep on two devices; parameters after steps as exact as their gradients."""
+    c = load(name, **SGD, devices='2', parallel='auto')
+    points = [{'optim.lr': 0.1, 'seed': 0}, {'optim.lr': 0.05, 'seed': 1}]
+    sweep(c, points, tmp_path / 'w')
+    whole = checkpoint.read(tmp_path / 'w' / 'groups' / '0', 'carry/state/params/')
+    for lane, point in enumerate(points):
+        fields = {path: str(value) for path, value in point.items()}
+        alone = paths.flatten(nnjax.train(load(name, **SGD | fields)).state.params)
+        assert alone
+        for path, array in alone.items():
+            mine = whole[f'carry/state/params/{path}'][lane]
+            assert np.max(np.abs(mine - np.asarray(array))) < 1e-5

@@ -38,7 +38,7 @@ def driven(c, points, each=1, devices=1):
     points = plan.check(c, points)
     (group,) = plan.groups(c, points)
     made = setup.setup(group.config)
-    numbers = [plan.hyperparameters(c, point, made.steps) for point in points]
+    numbers = [plan.hyperparameters(c, point, made) for point in points]
     run, records = Programs(parallel.spread(devices)), []
     indices = list(range(len(points)))
     found = lanes.Lanes(made, run, points, numbers, indices, each, None, records.extend)

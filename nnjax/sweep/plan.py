@@ -17,6 +17,7 @@ from nnjax import build, duration
 from nnjax import config as configs
 from nnjax.errors import UserError
 from nnjax.sweep.points import Point
+from nnjax.training.setup import Setup
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,9 +81,10 @@ def groups(config: ConfigDict, points: list[Point]) -> list[Group]:
     return [dataclasses.replace(made[key], numbers=tuple(found[key])) for key in found]
 
 
-def hyperparameters(config: ConfigDict, point: Point, steps) -> build.Hyperparameters:
-    """A point's arguments of the step; `steps` is the group's, durations -> steps."""
-    return build.hyperparameters(apply(config, point), steps)
+def hyperparameters(config: ConfigDict, point: Point, made: Setup) -> build.Hyperparameters:
+    """A point's arguments of the step, in a group of this Setup."""
+    values = build.hyperparameters(apply(config, point), made.steps)
+    return {**values, 'total': made.hyperparameters['total']}  # a smoke test's is two steps
 
 
 def describe(groups: list[Group], points: list[Point], waves: list, devices: int) -> list[str]:

@@ -135,7 +135,7 @@ def begin(
 ) -> Lanes:
     """The lanes of wave `number`, at their start or where its last checkpoint has them."""
     mine = [points[p] for p in wave.points]
-    numbers = [plan.hyperparameters(config, point, made.steps) for point in mine]
+    numbers = [plan.hyperparameters(config, point, made) for point in mine]
     path = log.folder and log.folder.groups / str(number)
     which, each, say = list(wave.points), wave.each, log.write
     lanes = Lanes(made, run, mine, numbers, which, each, path, say, wave.room)

@@ -112,7 +112,7 @@ def _each(group, made: Setup, run: Programs, points, runner: str, most: int, tog
 def _seconds(group, made: Setup, run: Programs, points, most: int, each: int) -> float:
     """Seconds that a step of a lane takes, measured over the first ones."""
     mine = [points[p] for p in group.numbers[:most]]
-    numbers = [plan.hyperparameters(group.config, point, made.steps) for point in mine]
+    numbers = [plan.hyperparameters(group.config, point, made) for point in mine]
     lanes = Lanes(made, run, mine, numbers, list(range(len(mine))), each, None, lambda _: None)
     lanes.advance(1)  # compiles
     lanes.wait()

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from nnjax.training.parallel import Placement
@@ -99,8 +100,13 @@ class Seats:
 
 
 def stack(trees: Sequence[Tree]) -> Tree:
-    """Host trees of one lane each -> one tree [L, ...]."""
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
+    """Host trees of one lane each -> one tree [L, ...]; an optimizer's keys stay keys."""
+
+    def join(*leaves):
+        keys = jax.dtypes.issubdtype(leaves[0].dtype, jax.dtypes.prng_key)
+        return (jnp if keys else np).stack(leaves)
+
+    return jax.tree.map(join, *trees)
 
 
 def pick(tree: Tree, rows: int | np.ndarray) -> Tree:

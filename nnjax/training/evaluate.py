@@ -65,7 +65,8 @@ class Evaluator:
         real = np.flatnonzero(found.pop('mask'))
         real = real[np.argsort(found['index'][real])]
         found = {name: array[real] for name, array in found.items()}
-        return {**found, **_texts(self._source, found['index']), **predict.texts(made, found)}
+        raw = _texts(self._source, found['index'])
+        return {**found, **raw, **predict.readable(made, found, raw)}
 
 
 def _batches(made: Setup, source: Source, ahead: bool = False) -> Iterator[Arrays]:

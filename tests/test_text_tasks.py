@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnjax import tasks, texts
-from nnjax.tasks import qa as answers
+from nnjax.ops import answers
 from nnjax.training.step import _sum
 
 RNG = np.random.default_rng(0)

@@ -25,9 +25,7 @@ def builder(source: str | None = None):
     Raises:
       UserError: it is not there.
     """
-    path = made.debian(
-        'wordnet_glosses', 'wordnet-base', 'usr/share/wordnet', source, 'data.noun'
-    )
+    path = made.debian('wordnet_glosses', 'wordnet-base', 'usr/share/wordnet', source, 'data.noun')
     return made.builder(
         'wordnet_glosses',
         'Real texts: the glosses of WordNet 3.0 nouns (Princeton University), without their '

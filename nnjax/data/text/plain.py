@@ -6,13 +6,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from nnjax.data.text.vocabulary import FIRST, SPECIAL, UNKNOWN
-
-Encoded = list[tuple[np.ndarray, np.ndarray]]
+from nnjax.data.text.vocabulary import FIRST, SPECIAL, UNKNOWN, Rows
 
 _WORD = re.compile(r'\w+|[^\w\s]')
-# What stands without a space before it, after it, or on both sides.
-_TIGHT = ((re.compile(r' (?=[.,;:!?%)\]}])'), ''), (re.compile(r"(?<=[(\[{]) | ?([-'’]) ?"), r'\1'))
+# Marks that stand without a space before, after, on both sides.
+_TIGHT = ((r' (?=[.,;:!?%)\]}])', ''), (r'(?<=[(\[{]) ', ''), (r" ?([-'’]) ?", r'\1'))
 
 
 class Bytes:
@@ -23,13 +21,14 @@ class Bytes:
     def __init__(self, vocabulary: str = ''):
         pass
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
-        return [self._one(text) for text in texts]
-
-    def _one(self, text: str) -> tuple[np.ndarray, np.ndarray]:
-        raw = np.frombuffer(text.encode(), np.uint8)
-        place = np.cumsum((raw & 0xC0) != 0x80) - 1  # of the character that a byte belongs to
-        return raw.astype(np.int32) + FIRST, np.stack([place, place + 1], 1)
+    def encode(self, texts: Sequence[str]) -> Rows:
+        encoded = [text.encode() for text in texts]
+        raw = np.frombuffer(b''.join(encoded), np.uint8)
+        counts = np.array([len(one) for one in encoded], np.int64)
+        character = np.cumsum((raw & 0xC0) != 0x80) - 1  # that a byte belongs to, in all texts
+        before = np.cumsum([0, *map(len, texts)])[:-1]
+        place = character - np.repeat(before, counts)
+        return Rows(raw.astype(np.int32) + FIRST, counts, np.stack([place, place + 1], 1))
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         raw = (bytes(n - FIRST if n >= FIRST else 0xFF for n in row) for row in rows)
@@ -43,47 +42,44 @@ class Characters:
         self.size = FIRST + len(vocabulary)
         self._names = [*SPECIAL, *vocabulary]
         codes = _codes(vocabulary)
-        self._order = np.argsort(codes)
+        self._order = np.argsort(codes).astype(np.int32)
         self._codes = codes[self._order]
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
-        return [self._one(text) for text in texts]
-
-    def _one(self, text: str) -> tuple[np.ndarray, np.ndarray]:
-        codes, place = _codes(text), np.arange(len(text))
-        ids = np.full(len(text), UNKNOWN, np.int32)
+    def encode(self, texts: Sequence[str]) -> Rows:
+        codes = _codes(''.join(texts))
+        counts = np.array([len(text) for text in texts], np.int64)
+        ids = np.full(len(codes), UNKNOWN, np.int32)
         if len(self._codes):
             found = np.searchsorted(self._codes, codes).clip(max=len(self._codes) - 1)
-            known = self._codes[found] == codes
-            ids[known] = self._order[found[known]] + FIRST
-        return ids, np.stack([place, place + 1], 1)
+            ids = np.where(self._codes[found] == codes, self._order[found] + np.int32(FIRST), ids)
+        place = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return Rows(ids, counts, np.stack([place, place + 1], 1))
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         return [''.join(self._names[n] for n in row) for row in rows]
 
 
 class Words:
-    """Words and single marks; decoding sets spaces by rule, so it keeps words, not all spaces."""
+    """Words and single marks. Decoding sets spaces by rule: it keeps the words, not every space."""
 
     def __init__(self, vocabulary: str):
         self._names = [*SPECIAL, *vocabulary.split()]
         self.size = len(self._names)
         self._number = {word: n for n, word in enumerate(self._names) if n >= FIRST}
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
-        return [self._one(text) for text in texts]
-
-    def _one(self, text: str) -> tuple[np.ndarray, np.ndarray]:
-        found = list(_WORD.finditer(text))
-        ids = np.array([self._number.get(match[0], UNKNOWN) for match in found], np.int32)
-        return ids, np.array([match.span() for match in found], np.int64).reshape(-1, 2)
+    def encode(self, texts: Sequence[str]) -> Rows:
+        found = [list(_WORD.finditer(text)) for text in texts]
+        ids = [self._number.get(match[0], UNKNOWN) for row in found for match in row]
+        places = [match.span() for row in found for match in row]
+        counts = np.array([len(row) for row in found], np.int64)
+        return Rows(np.array(ids, np.int32), counts, np.array(places, np.int64).reshape(-1, 2))
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         return [self._joined(' '.join(self._names[n] for n in row)) for row in rows]
 
     def _joined(self, text: str) -> str:
         for pattern, replacement in _TIGHT:
-            text = pattern.sub(replacement, text)
+            text = re.sub(pattern, replacement, text)
         return text
 
 
@@ -96,7 +92,7 @@ def frequent_characters(texts: Iterable[str], size: int) -> str:
 
 
 def frequent_words(texts: Iterable[str], size: int) -> str:
-    """Texts -> their most frequent words, with spaces between, so that there are at most `size` ids."""
+    """Texts -> their most frequent words, spaces between, so that there are at most `size` ids."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(_WORD.findall(text))

@@ -4,11 +4,12 @@ Both work on UTF-8's bytes, as GPT-2's does, so that no text has an unknown toke
 back what was encoded.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from nnjax.data.text.vocabulary import FIRST, SPECIAL, UNKNOWN
+from nnjax.data.text.vocabulary import FIRST, SPECIAL, UNKNOWN, Rows
 from nnjax.errors import UserError
 
 LEAST = FIRST + 256  # the special ids and every byte
@@ -21,14 +22,11 @@ class Subword:
         self._made = _library().Tokenizer.from_str(vocabulary)
         self.size = FIRST + self._made.get_vocab_size()
 
-    def encode(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
-        return [
-            (
-                np.array(found.ids, np.int32) + np.int32(FIRST),
-                np.array(found.offsets, np.int64).reshape(-1, 2),
-            )
-            for found in self._made.encode_batch(list(texts))
-        ]
+    def encode(self, texts: Sequence[str]) -> Rows:
+        found = self._made.encode_batch(list(texts))
+        ids = np.array([n for one in found for n in one.ids], np.int32) + np.int32(FIRST)
+        places = np.array([place for one in found for place in one.offsets], np.int64)
+        return Rows(ids, np.array([len(one.ids) for one in found]), places.reshape(-1, 2))
 
     def decode(self, rows: Sequence[Sequence[int]]) -> list[str]:
         return [self._one(list(row)) for row in rows]
@@ -43,35 +41,45 @@ class Subword:
 def learn_bpe(texts: Iterable[str], size: int) -> str:
     """Texts -> byte pair encoding (Sennrich et al., 2016) of at most `size` ids."""
     library = _library()
-    trainer = library.trainers.BpeTrainer(**_options(size))
-    return _learned(library.models.BPE(), trainer, texts)
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=size - FIRST, initial_alphabet=sorted(_alphabet()), show_progress=False
+    )
+    made = _tokenizer(library.models.BPE())
+    made.train_from_iterator(texts, trainer)
+    return made.to_str()
 
 
 def learn_unigram(texts: Iterable[str], size: int) -> str:
     """Texts -> unigram language model of pieces (Kudo, 2018) of at most `size` ids."""
     library = _library()
-    trainer = library.trainers.UnigramTrainer(**_options(size))
-    return _learned(library.models.Unigram(), trainer, texts)
+    texts = [text for text in texts if text] or [' ']  # of nothing the library makes NaN
+    unseen = 256 - len(set(b''.join(text.encode() for text in texts)))
+    trainer = library.trainers.UnigramTrainer(vocab_size=size - FIRST - unseen, show_progress=False)
+    made = _tokenizer(library.models.Unigram())
+    made.train_from_iterator(texts, trainer)
+    pieces = json.loads(made.to_str())['model']['vocab']
+    # The library's sums run in an order of their own in each process. What they leave open is
+    # settled here: the last digits, the scores of bytes that no longer piece leaves any use for.
+    scores = {piece: float(f'{score:.6g}') for piece, score in pieces}
+    least = min((score for piece, score in scores.items() if len(piece) > 1), default=0.0)
+    rare = {byte for byte in _alphabet() if scores.get(byte, least - 1) < least}
+    scores |= dict.fromkeys(rare, least - 1)
+    ordered = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+    return _tokenizer(library.models.Unigram(ordered)).to_str()
 
 
-def _options(size: int) -> dict:
-    if size < LEAST:
-        raise UserError(f'size={size}: expected at least {LEAST}, for every byte has an id')
-    return {
-        'vocab_size': size - FIRST,
-        'initial_alphabet': _library().pre_tokenizers.ByteLevel.alphabet(),
-        'show_progress': False,
-    }
+def _alphabet() -> set[str]:
+    """The library's names of the 256 bytes."""
+    return set(_library().pre_tokenizers.ByteLevel.alphabet())
 
 
-def _learned(model, trainer, texts: Iterable[str]) -> str:
+def _tokenizer(model):
     library = _library()
     made = library.Tokenizer(model)
     made.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.post_processor = library.processors.ByteLevel(trim_offsets=True)
     made.decoder = library.decoders.ByteLevel()
-    made.train_from_iterator(texts, trainer)
-    return made.to_str()
+    return made
 
 
 def _library():
@@ -80,6 +88,4 @@ def _library():
 
         return tokenizers
     except ImportError:
-        raise UserError(
-            "prepare: bpe and unigram need tokenizers: pip install 'nnjax[text]'"
-        ) from None
+        raise UserError("bpe and unigram need tokenizers: pip install 'nnjax[text]'") from None

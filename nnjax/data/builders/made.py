@@ -17,7 +17,7 @@ def builder(
     splits: Mapping[str, Callable[[], Iterable[dict]]],
     version: str = '1.0.0',
 ):
-    """A name, what the set is, {field: str, np.int32 or names of classes}, {split: its examples}.
+    """A name, what the set is, {field: str, int or names of classes}, {split: its examples}.
 
     -> a builder class of TFDS; examples are numbered in the order in which they come.
     """
@@ -26,7 +26,7 @@ def builder(
     def feature(kind):
         if kind is str:
             return tfds.features.Text()
-        return kind if kind is np.int32 else tfds.features.ClassLabel(names=kind)
+        return np.int32 if kind is int else tfds.features.ClassLabel(names=kind)
 
     class Made(tfds.core.GeneratorBasedBuilder):
         VERSION = tfds.core.Version(version)

@@ -36,10 +36,10 @@ def fit(operations: Sequence[Fit], train: Source) -> Apply:
 
 def prepared_spec(operations: Sequence[Fit], train: Source) -> dict:
     """{field: (shape, dtype)} of an example after the operations; reads no data."""
-    zeros = {n: np.zeros((2, *shape), dtype) for n, (shape, dtype) in train.spec.items()}
-    for one in _fit(operations, zeros):
-        zeros = one(zeros)
-    return {n: (array.shape[1:], array.dtype) for n, array in zeros.items()}
+    ones = {n: np.ones((2, *shape), dtype) for n, (shape, dtype) in train.spec.items()}
+    for one in _fit(operations, ones):
+        ones = one(ones)
+    return {n: (array.shape[1:], array.dtype) for n, array in ones.items()}
 
 
 def _fit(operations: Sequence[Fit], sample: Arrays) -> list[Apply]:

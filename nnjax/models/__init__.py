@@ -5,7 +5,18 @@ from nnjax.models.deep_cnn import DeepCNN
 from nnjax.models.googlenet import GoogLeNet
 from nnjax.models.mlp import MLP
 from nnjax.models.resnet import CifarResNet, ResNet
+from nnjax.models.tabular import TabularMLP
 from nnjax.models.vgg import VGG
 from nnjax.models.vit import ViT
 
-__all__ = ['CNN', 'MLP', 'VGG', 'CifarResNet', 'DeepCNN', 'GoogLeNet', 'ResNet', 'ViT']
+__all__ = [
+    'CNN',
+    'MLP',
+    'VGG',
+    'CifarResNet',
+    'DeepCNN',
+    'GoogLeNet',
+    'ResNet',
+    'TabularMLP',
+    'ViT',
+]

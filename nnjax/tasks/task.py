@@ -10,6 +10,8 @@ import numpy as np
 Batch = Mapping[str, jax.Array]  # field name -> [B, ...]; always has 'mask' [B], 1 for a real row
 Weighted = tuple[jax.Array, jax.Array]  # (values, weights) of one shape, not averaged
 
+COMPANIONS = ('length', 'segment', 'categories')  # NAME_length [B] belongs to the field NAME
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -32,3 +34,9 @@ class Task:
     metrics: Callable[[Any, Batch], dict[str, Weighted]]
     predict: Callable[[Callable, Batch], dict[str, jax.Array]] | None = None
     score: Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], dict[str, float]] | None = None
+
+
+def field(batch: Batch, name: str) -> tuple[jax.Array, ...]:
+    """A field as models take it: its array, then what else it has of `COMPANIONS`."""
+    names = (name, *(f'{name}_{kind}' for kind in COMPANIONS))
+    return tuple(batch[n] for n in names if n in batch)

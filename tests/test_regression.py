@@ -152,7 +152,7 @@ def test_a_table_says_its_types_and_gaps(tmp_path, capsys):
     _, arrays = files.read([new], dataset.train.spec, dataset.columns, dataset.categories)
     assert arrays['features_categories'].tolist() == [[0], [2]]
     assert np.isnan(arrays['features'][1, 0])
-    with pytest.raises(UserError, match='b.csv:1: a value of .features. is missing'):
+    with pytest.raises(UserError, match=r'b\.csv:1: a value of .features. is missing'):
         files.complete(['b.csv:0', 'b.csv:1'], arrays)
 
 

@@ -1,5 +1,7 @@
 """Regression: losses and scores against references, units mapped back, tables with their gaps."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,9 +104,15 @@ def test_true_intervals_cover_as_they_should(loss):
         assert scores[name] == pytest.approx(int(name[-2:]) / 100, abs=0.015)
 
 
+def learned(operation, train):
+    """What a run makes of arrays, with statistics that have been to its folder and back."""
+    statistics = json.loads(json.dumps(operation.learn and operation.learn(train)))
+    return lambda arrays: operation.apply(statistics, arrays)
+
+
 def test_targets_are_mapped_back_by_statistics_of_train():
     arrays = {'features': np.zeros((6, 1), np.float32), 'target': np.float32([1, 3, 5, 7, 9, 11])}
-    apply = prepare.target()(arrays)
+    apply = learned(prepare.target(), arrays)
     found = apply(arrays)
     assert np.allclose(found['target'].mean(), 0, atol=1e-6) and found['target'].shape == (6, 1)
     back = found['target_mean'] + found['target_scale'] * found['target']
@@ -112,13 +120,13 @@ def test_targets_are_mapped_back_by_statistics_of_train():
     alone = apply({'features': np.zeros((2, 1), np.float32)})
     assert set(alone) == {'features', 'target_mean', 'target_scale'}
     assert np.allclose(alone['target_mean'], 6)
-    logs = prepare.log()(arrays)(arrays)['target']
+    logs = learned(prepare.log(), arrays)(arrays)['target']
     assert np.allclose(np.exp(logs), arrays['target'], rtol=1e-5)
 
 
 def test_missing_values_become_the_median_of_train():
     gap = np.float32([[1, 9], [np.nan, 9], [3, np.nan], [5, 9]])
-    apply = prepare.impute(mark=True)({'features': gap})
+    apply = learned(prepare.impute(mark=True), {'features': gap})
     assert np.array_equal(
         apply({'features': gap})['features'],
         [[1, 9, 0, 0], [3, 9, 1, 0], [3, 9, 0, 1], [5, 9, 0, 0]],
@@ -202,7 +210,7 @@ def test_constant_columns_are_said(tmp_path, capsys):
 def test_gaps_without_impute_are_refused():
     gap = {'features': np.float32([[1, 2], [np.nan, 3]])}
     with pytest.raises(UserError, match="example 1 is not finite in column 0; 'impute'"):
-        prepare.standardize('features')(gap)
+        learned(prepare.standardize('features'), gap)
 
 
 def test_a_network_without_hidden_layers_is_least_squares():

@@ -1,129 +1,105 @@
-"""Host operations on arrays, run once on every split: deterministic, with statistics from train.
-
-An operation with its arguments is a function `fit(train arrays) -> apply(arrays) -> arrays`; one
-that learns nothing from train says so by being `Fixed`.
-"""
-
-import dataclasses
-from collections.abc import Callable
+"""Host operations on arrays, run once on every split: deterministic, with statistics from train."""
 
 import numpy as np
 
+from nnjax.data.preparation import Operation
 from nnjax.data.source import Arrays
 from nnjax.errors import UserError
 from nnjax.fields import Count, Positive
 
-Apply = Callable[[Arrays], Arrays]
-Fit = Callable[[Arrays], Apply]
 
-
-@dataclasses.dataclass(frozen=True)
-class Fixed:
-    """An operation that is the same whatever it is fitted on: no training example need be read."""
-
-    apply: Apply
-
-    def __call__(self, train: Arrays) -> Apply:
-        return self.apply
-
-
-def scale(high: Positive = 255.0, field: str = 'image') -> Fit:
+def scale(high: Positive = 255.0, field: str = 'image') -> Operation:
     """Divides by `high`, to float32: bytes to [0, 1]."""
     factor = np.float32(high)
-    return Fixed(
-        lambda arrays: {
+    return Operation(
+        lambda _, arrays: {
             **arrays,
             field: np.divide(_field(arrays, field), factor, dtype=np.float32, casting='unsafe'),
         }
     )
 
 
-def standardize(field: str = 'image') -> Fit:
+def standardize(field: str = 'image') -> Operation:
     """Subtracts the mean and divides by the standard deviation of each last-axis channel in train.
 
     float32; a channel that is constant in train is only centred.
     """
 
-    def fit(train: Arrays) -> Apply:
+    def learn(train: Arrays) -> dict[str, list[float]]:
         mean, deviation = _moments(_finite(train, field))
-        return lambda arrays: {
-            **arrays,
-            field: (_field(arrays, field).astype(np.float32) - mean) / deviation,
-        }
+        return {'mean': mean.tolist(), 'deviation': deviation.tolist()}
 
-    return fit
+    def apply(statistics: dict[str, list[float]], arrays: Arrays) -> Arrays:
+        mean, deviation = (np.float32(statistics[name]) for name in ('mean', 'deviation'))
+        return {**arrays, field: (_field(arrays, field).astype(np.float32) - mean) / deviation}
+
+    return Operation(apply, learn)
 
 
-def impute(field: str = 'features', mark: bool = False) -> Fit:
+def impute(field: str = 'features', mark: bool = False) -> Operation:
     """Puts a column's median in train in the place of its missing values (NaN) [N, F].
 
     With `mark`, F more columns say where: 1 for a missing value, else 0.
     """
 
-    def fit(train: Arrays) -> Apply:
+    def learn(train: Arrays) -> list[float]:
         columns = _field(train, field)
         empty = np.isnan(columns).all(0)
         if empty.any():
             raise UserError(
                 f'prepare: impute: column {int(empty.argmax())} of {field!r} has no value in train'
             )
-        median = np.nanmedian(columns, 0).astype(np.float32)
+        return np.nanmedian(columns, 0).astype(np.float32).tolist()
 
-        def apply(arrays: Arrays) -> Arrays:
-            values = _field(arrays, field)
-            missing = np.isnan(values)
-            filled = np.where(missing, median, values)
-            if mark:
-                filled = np.concatenate([filled, missing.astype(np.float32)], -1)
-            return {**arrays, field: filled}
+    def apply(median: list[float], arrays: Arrays) -> Arrays:
+        values = _field(arrays, field)
+        missing = np.isnan(values)
+        filled = np.where(missing, np.float32(median), values)
+        if mark:
+            filled = np.concatenate([filled, missing.astype(np.float32)], -1)
+        return {**arrays, field: filled}
 
-        return apply
-
-    return fit
+    return Operation(apply, learn)
 
 
-def log(field: str = 'target') -> Fit:
+def log(field: str = 'target') -> Operation:
     """Natural logarithm, float32; examples without the field, as in prediction, pass."""
 
-    def apply(arrays: Arrays) -> Arrays:
+    def apply(_, arrays: Arrays) -> Arrays:
         if field not in arrays:
             return arrays
-        values = arrays[field]
         with np.errstate(divide='ignore', invalid='ignore'):
-            return {**arrays, field: np.log(values, dtype=np.float32, casting='unsafe')}
+            return {**arrays, field: np.log(arrays[field], dtype=np.float32, casting='unsafe')}
 
-    return Fixed(apply)
+    return Operation(apply)
 
 
-def target(field: str = 'target') -> Fit:
+def target(field: str = 'target') -> Operation:
     """Standardizes what is to be predicted, [N] or [N, T], by its mean and deviation in train.
 
     They stay beside it, as the fields FIELD_mean and FIELD_scale [N, T], by which `regression` maps
     predictions back; examples without the field, as in prediction, get these two alone.
     """
 
-    def fit(train: Arrays) -> Apply:
+    def learn(train: Arrays) -> dict[str, list[float]]:
         mean, scale = _moments(_columns(_finite(train, field)))
+        return {'mean': mean.tolist(), 'scale': scale.tolist()}
 
-        def apply(arrays: Arrays) -> Arrays:
-            count = len(next(iter(arrays.values())))
-            found = {
-                f'{field}_{name}': np.broadcast_to(value, (count, *value.shape)).copy()
-                for name, value in (('mean', mean), ('scale', scale))
-            }
-            if field in arrays:
-                found[field] = (_columns(arrays[field]).astype(np.float32) - mean) / scale
-            return {**arrays, **found}
+    def apply(statistics: dict[str, list[float]], arrays: Arrays) -> Arrays:
+        count = len(next(iter(arrays.values())))
+        mean, scale = (np.float32([statistics[name]]) for name in ('mean', 'scale'))
+        found = {f'{field}_mean': mean.repeat(count, 0), f'{field}_scale': scale.repeat(count, 0)}
+        if field in arrays:
+            found[field] = (_columns(arrays[field]).astype(np.float32) - mean) / scale
+        return {**arrays, **found}
 
-        return apply
-
-    return fit
+    return Operation(apply, learn)
 
 
-def resize(height: Count, width: Count, field: str = 'image') -> Fit:
+def resize(height: Count, width: Count, field: str = 'image') -> Operation:
     """Bilinear resize, with antialiasing, of uint8 images [N, H, W, C] to [N, height, width, C]."""
 
-    def apply(arrays: Arrays) -> Arrays:
+    def apply(_, arrays: Arrays) -> Arrays:
         from PIL import Image
 
         images = _field(arrays, field)
@@ -140,7 +116,7 @@ def resize(height: Count, width: Count, field: str = 'image') -> Fit:
 
         return {**arrays, field: np.stack([one(image) for image in images])}
 
-    return Fixed(apply)
+    return Operation(apply)
 
 
 def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

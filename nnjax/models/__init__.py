@@ -1,5 +1,6 @@
 """Models by name: `bind(models.CNN, channels=(32, 64))`."""
 
+from nnjax.models.autoencoder import VAE, Autoencoder
 from nnjax.models.cnn import CNN
 from nnjax.models.deep_cnn import DeepCNN
 from nnjax.models.googlenet import GoogLeNet
@@ -12,7 +13,9 @@ from nnjax.models.vit import ViT
 __all__ = [
     'CNN',
     'MLP',
+    'VAE',
     'VGG',
+    'Autoencoder',
     'CifarResNet',
     'DeepCNN',
     'GoogLeNet',

@@ -67,6 +67,12 @@ def gaussian(mean: jax.Array, deviation: jax.Array, targets: jax.Array) -> jax.A
     return jnp.mean(0.5 * jnp.square(error) + jnp.log(deviation) + HALF_LOG_TAU, -1)
 
 
+def normal_kl(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """KL(N(mean, exp(log_variance)) | N(0, 1)) of each number [...], in nats."""
+    mean, log_variance = _float32(mean, log_variance)
+    return 0.5 * (jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance)
+
+
 def pinball(outputs: jax.Array, targets: jax.Array, quantiles: jax.Array) -> jax.Array:
     """Mean over the last axes of the loss that the quantiles [Q] of the targets [..., C] minimise.
 

@@ -29,7 +29,7 @@ class Section(NamedTuple):
 
 def sections(run: Run) -> list[Section]:
     """Whatever the run's predictions contain; each kind looks for its own."""
-    from nnjax.report import numbers
+    from nnjax.report import codes, numbers
 
-    kinds: tuple[Callable[[Run], list[Section]], ...] = (numbers.sections,)
+    kinds: tuple[Callable[[Run], list[Section]], ...] = (numbers.sections, codes.sections)
     return [section for kind in kinds for section in kind(run)]

@@ -1,7 +1,8 @@
 """Tasks by name: what a config's `task` section may bind."""
 
 from nnjax.tasks.classification import classification
+from nnjax.tasks.reconstruction import reconstruction, vae
 from nnjax.tasks.regression import regression
 from nnjax.tasks.task import Task
 
-__all__ = ['Task', 'classification', 'regression']
+__all__ = ['Task', 'classification', 'reconstruction', 'regression', 'vae']

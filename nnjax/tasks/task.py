@@ -31,6 +31,8 @@ class Task:
         split's texts.
       texts: {prediction: field} where what is predicted are ids [B, T] of the vocabulary of a
         field; outside the device they are texts.
+      gallery: (apply, batch) -> {name: array}, pictures of a few examples for the report, made once
+        at the end of a run of the first rows of its final split; apply is that of `predict`.
     """
 
     inputs: Callable[[Batch], tuple[Any, ...]]
@@ -39,6 +41,7 @@ class Task:
     predict: Callable[[Callable, Batch], dict[str, jax.Array]] | None = None
     score: Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], dict[str, float]] | None = None
     texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    gallery: Callable[[Callable, Batch], dict[str, jax.Array]] | None = None
 
 
 def field(batch: Batch, name: str) -> tuple[jax.Array, ...]:

@@ -6,6 +6,7 @@ from nnjax.models.deep_cnn import DeepCNN
 from nnjax.models.googlenet import GoogLeNet
 from nnjax.models.mlp import MLP
 from nnjax.models.resnet import CifarResNet, ResNet
+from nnjax.models.rnn import RNN
 from nnjax.models.tabular import TabularMLP
 from nnjax.models.vgg import VGG
 from nnjax.models.vit import ViT
@@ -13,6 +14,7 @@ from nnjax.models.vit import ViT
 __all__ = [
     'CNN',
     'MLP',
+    'RNN',
     'VAE',
     'VGG',
     'Autoencoder',

@@ -3,9 +3,26 @@
 import numpy as np
 
 from nnjax.data.preparation import Operation
+from nnjax.data.prepare.texts import lower, pair, span, unicode
+from nnjax.data.prepare.tokens import bpe, bytes, characters, unigram, words
 from nnjax.data.source import Arrays
 from nnjax.errors import UserError
 from nnjax.fields import Count, Positive
+
+__all__ = [
+    'bpe',
+    'bytes',
+    'characters',
+    'lower',
+    'pair',
+    'resize',
+    'scale',
+    'span',
+    'standardize',
+    'unicode',
+    'unigram',
+    'words',
+]
 
 
 def scale(high: Positive = 255.0, field: str = 'image') -> Operation:

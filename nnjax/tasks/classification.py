@@ -51,7 +51,7 @@ def classification(
       huber_delta: error from which the Huber loss is linear
       auxiliary_weight: weight of the loss of each auxiliary output, where the model has any
       top_k: also report how often the label is among the k largest outputs
-      input: the batch's field that the model reads
+      input: the batch's field that the model reads, with what belongs to it
       label: the batch's field that holds the class
     """
 

@@ -11,6 +11,8 @@ import numpy as np
 Batch = Mapping[str, jax.Array]  # field name -> [B, ...]; always has 'mask' [B], 1 for a real row
 Weighted = tuple[jax.Array, jax.Array]  # (values, weights) of one shape, not averaged
 
+COMPANIONS = ('length', 'segment', 'categories')  # NAME_length [B] belongs to the field NAME
+
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -32,6 +34,8 @@ class Task:
         field; outside the device they are texts.
       quotes: {prediction: field} where what is predicted are the characters [B, 2], from and to, of
         a field's text; outside the device they are those characters.
+      gallery: (apply, batch) -> {name: array}, pictures of a few examples for the report, made once
+        at the end of a run of the first rows of its final split; apply is that of `predict`.
     """
 
     inputs: Callable[[Batch], tuple[Any, ...]]
@@ -41,11 +45,13 @@ class Task:
     score: Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], dict[str, float]] | None = None
     texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     quotes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    gallery: Callable[[Callable, Batch], dict[str, jax.Array]] | None = None
 
 
 def field(batch: Batch, name: str) -> tuple[jax.Array, ...]:
-    """A field as models take it: its array, then its lengths and segments where it has them."""
-    return tuple(batch[n] for n in (name, f'{name}_length', f'{name}_segment') if n in batch)
+    """A field as models take it: its array, then what else it has of `COMPANIONS`."""
+    names = (name, *(f'{name}_{kind}' for kind in COMPANIONS))
+    return tuple(batch[n] for n in names if n in batch)
 
 
 def following(batch: Batch, name: str) -> jax.Array:

@@ -12,7 +12,7 @@ from pathlib import Path
 from nnjax import cache
 from nnjax.errors import UserError, nearest
 
-OWN = ('digits', 'fashion_mnist', 'number_words', 'wordnet_glosses')
+OWN = ('diabetes', 'digits', 'fashion_mnist', 'number_words', 'wordnet_glosses')
 
 
 def data_dir() -> Path:

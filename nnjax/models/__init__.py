@@ -6,7 +6,21 @@ from nnjax.models.googlenet import GoogLeNet
 from nnjax.models.mlp import MLP
 from nnjax.models.resnet import CifarResNet, ResNet
 from nnjax.models.rnn import RNN
+from nnjax.models.transformer import Transformer, TransformerDecoder, TransformerEncoder
 from nnjax.models.vgg import VGG
 from nnjax.models.vit import ViT
 
-__all__ = ['CNN', 'MLP', 'RNN', 'VGG', 'CifarResNet', 'DeepCNN', 'GoogLeNet', 'ResNet', 'ViT']
+__all__ = [
+    'CNN',
+    'MLP',
+    'RNN',
+    'VGG',
+    'CifarResNet',
+    'DeepCNN',
+    'GoogLeNet',
+    'ResNet',
+    'Transformer',
+    'TransformerDecoder',
+    'TransformerEncoder',
+    'ViT',
+]

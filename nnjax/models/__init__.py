@@ -8,6 +8,7 @@ from nnjax.models.mlp import MLP
 from nnjax.models.resnet import CifarResNet, ResNet
 from nnjax.models.rnn import RNN
 from nnjax.models.tabular import TabularMLP
+from nnjax.models.transformer import Transformer, TransformerDecoder, TransformerEncoder
 from nnjax.models.vgg import VGG
 from nnjax.models.vit import ViT
 
@@ -23,5 +24,8 @@ __all__ = [
     'GoogLeNet',
     'ResNet',
     'TabularMLP',
+    'Transformer',
+    'TransformerDecoder',
+    'TransformerEncoder',
     'ViT',
 ]

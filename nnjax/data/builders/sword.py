@@ -34,7 +34,9 @@ def verses(path: Path) -> list[str]:
     """
     found = []
     for testament in ('ot', 'nt'):
-        blocks, index, text = ((path / f'{testament}.{k}').read_bytes() for k in ('bzs', 'bzv', 'bzz'))
+        blocks, index, text = (
+            (path / f'{testament}.{k}').read_bytes() for k in ('bzs', 'bzv', 'bzz')
+        )
         try:
             whole = [
                 zlib.decompress(text[start : start + size])

@@ -121,7 +121,7 @@ def test_ids_lengths_begin_and_end(kind):
     assert (ids[:, 0] == BEGIN).all() and found['label'].tolist() == [0, 1, 2]
     assert all(row[n - 1] == END and not row[n:].any() for row, n in zip(ids, lengths))
     assert ids[1].tolist() == [BEGIN, END, 0, 0, 0] and 'text_offsets' not in found
-    assert made.spec() == {n: (a.shape[1:], a.dtype) for n, a in found.items()}
+    assert made.spec == {n: (a.shape[1:], a.dtype) for n, a in found.items()}
     assert made.vocabularies['text'].decode(ids)[:2].tolist() == ['ab', '']
     again = json.loads(json.dumps(made.statistics))
     other = Preparation(spec.parse(f'{kind}({size}5)', prepare), source(text=['x']), again)

@@ -13,6 +13,7 @@ from nnjax import cache
 from nnjax.errors import UserError, nearest
 
 OWN = (
+    'diabetes',
     'digits',
     'fashion_mnist',
     'kjv',

@@ -14,10 +14,11 @@ import numpy as np
 
 from nnjax.data import files, folder, split, tables, tfds
 from nnjax.data.source import Dataset, Rows, Source, hold_out, is_share
+from nnjax.data.text.sources import Jsonl, Parallel, Table, Text
 from nnjax.errors import UserError
 from nnjax.fields import Count, Natural
 
-__all__ = ['Arrays', 'Csv', 'Folder', 'Npz', 'Tfds']
+__all__ = ['Arrays', 'Csv', 'Folder', 'Jsonl', 'Npz', 'Parallel', 'Table', 'Text', 'Tfds']
 
 Size = Count | tuple[Count, Count]
 

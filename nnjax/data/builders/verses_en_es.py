@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nnjax.data.builders import made, sword
+from nnjax.data.order import permutation
 
 SHARE = 20  # one verse of so many for validation and for test
 ALIKE = 0.5  # of the runs of four words of both, those that two near-duplicates share
@@ -35,7 +36,8 @@ def builder(source: str | None = None):
 def _split(english: Path, spanish: Path) -> dict[str, list[dict]]:
     found = pairs(sword.verses(english), sword.verses(spanish))
     groups = alike([source for source, _ in found])
-    order = np.random.default_rng(0).permutation(groups.max() + 1)[groups]
+    places = np.arange(groups.max() + 1)
+    order = permutation(0, np.zeros_like(places), places, len(places))[groups]
     share = len(found) // SHARE
     # Whole groups, in an order of chance, until a split has its share.
     ranked = np.argsort(order, kind='stable')

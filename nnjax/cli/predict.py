@@ -44,7 +44,10 @@ def run(parsed: options.Options) -> None:
     made, state = restore.run(
         workdir, parsed.flags.checkpoint, parsed.flags.config, parsed.overrides
     )
-    names, arrays = files.read(parsed.arguments, made.dataset.train.spec, made.dataset.columns)
+    data = made.dataset
+    names, arrays = files.read(parsed.arguments, data.train.spec, data.columns, data.categories)
+    if 'impute' not in made.config.prepare:
+        files.complete(names, arrays)
     rows = predict.rows(made, names, predict.predict(made, state, arrays))
     text = _jsonl(rows) if output and output.suffix == '.jsonl' else _csv(rows)
     if output:

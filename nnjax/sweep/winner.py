@@ -42,7 +42,7 @@ def write(
     aside = folder.path / '.best'  # a kill leaves no half of it
     shutil.rmtree(aside, ignore_errors=True)
     run = RunFolder(aside)
-    run.create(plan.apply(config, points[point]), experiment, folder.data())
+    run.create(plan.apply(config, points[point]), experiment, folder.data(), own.prepare)
     saved = Checkpoints(run.checkpoints)
     saved.save(int(lane['carry'].state.step), lane)
     saved.close()
@@ -53,5 +53,5 @@ def write(
     if source:
         evaluator = evaluate.Evaluator(own, source)
         state = runner.best_state(lane['carry'].state, lane['best'])
-        run.save_predictions(split, evaluate.kept(own, source, evaluator.predictions(state)))
+        run.save_predictions(split, evaluate.kept(own, source, evaluator.predictions(state), state))
     aside.rename(folder.best)

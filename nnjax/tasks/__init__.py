@@ -1,6 +1,18 @@
 """Tasks by name: what a config's `task` section may bind."""
 
 from nnjax.tasks.classification import classification
+from nnjax.tasks.language_model import language_model
+from nnjax.tasks.qa import qa
+from nnjax.tasks.reconstruction import reconstruction, vae
+from nnjax.tasks.regression import regression
 from nnjax.tasks.task import Task
 
-__all__ = ['Task', 'classification']
+__all__ = [
+    'Task',
+    'classification',
+    'language_model',
+    'qa',
+    'reconstruction',
+    'regression',
+    'vae',
+]

@@ -12,7 +12,17 @@ from pathlib import Path
 from nnjax import cache
 from nnjax.errors import UserError, nearest
 
-OWN = ('digits', 'fashion_mnist')
+OWN = (
+    'diabetes',
+    'digits',
+    'fashion_mnist',
+    'kjv',
+    'number_words',
+    'opinions',
+    'stories',
+    'verses_en_es',
+    'wordnet_glosses',
+)
 
 
 def data_dir() -> Path:

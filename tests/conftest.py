@@ -51,7 +51,7 @@ def mocked_home(tmp_path_factory) -> Path:
 
     home = tmp_path_factory.mktemp('home')
     mocked_tfds.prepare(home / 'tensorflow_datasets')
-    mocked_texts.prepare(home / 'tensorflow_datasets')
+    mocked_texts.prepare(home)
     return home
 
 

@@ -13,8 +13,8 @@ from nnjax.errors import UserError
 from nnjax.sweep.sweep import sweep
 from nnjax.training import checkpoint, evaluate, feed, paths, runner, step
 from nnjax.training.setup import setup
+from tests import mocked_texts, mocked_tfds
 from tests.conftest import ROOT, heavy
-from tests.mocked_tfds import NAMES
 from tests.test_train import Compilations, difference, rewound, same, timeless
 
 EXPERIMENTS = sorted(p.stem for p in (ROOT / 'experiments').glob('*.py'))
@@ -25,14 +25,29 @@ SGD = {'optim.name': 'sgd', 'optim.lr': '0.1', 'optim.warmup': '0 steps'}
 
 
 # What fits the few made-up examples of a set that comes by network.
+NAMES = (*mocked_tfds.NAMES, *mocked_texts.NAMES)
 MOCKED = {'data.valid': '10', 'batch': '16'}
-SMALL = {'imagenet2012': {'data.size': '32'}}
+ONE = {'buckets': '(64,)'}
+TINY = ONE | {'model.width': '32', 'model.heads': '2', 'model.layers': '1'}
+SHORT = TINY | {'task.longest': '8'}
+# What would take long to compile or to search, made small.
+SMALL = {
+    'ag_news_transformer': TINY,
+    'imagenet_resnet50': {'data.size': '32'},
+    'imdb_lstm': ONE,
+    'iwslt14_transformer': SHORT | {'batch': '16'},
+    'squad_transformer': TINY,
+    'sst2_transformer': TINY,
+    'verses_transformer': SHORT | {'batch': '16', 'eval_batch': '32'},
+    'wmt14_transformer': SHORT,
+}
 
 
 @pytest.fixture(autouse=True)
 def mocked(name, request, monkeypatch):
     """The sets that come by network, made up, are found where TFDS would have put them."""
-    if configs.load(name).data.get('name') in NAMES:
+    data = configs.load(name).data
+    if data.get('name') in NAMES or data.fn.endswith('.Parallel'):
         monkeypatch.setenv('HOME', str(request.getfixturevalue('mocked_home')))
 
 
@@ -42,8 +57,8 @@ def load(name: str, **overrides):
     In float32: bfloat16 rounds in another order on other devices.
     """
     source = configs.load(name).data.get('name')
-    made_up = MOCKED | SMALL.get(source, {}) if source in NAMES else {}
-    defaults = {'parallel': 'jit', 'precision': 'float32', **made_up}
+    made_up = MOCKED if source in NAMES else {}
+    defaults = {'parallel': 'jit', 'precision': 'float32', **made_up, **SMALL.get(name, {})}
     c = configs.load(f'{name}:smoke', defaults | overrides)
     try:
         from nnjax import build

@@ -6,6 +6,7 @@ from nnjax.tasks.qa import qa
 from nnjax.tasks.reconstruction import reconstruction, vae
 from nnjax.tasks.regression import regression
 from nnjax.tasks.task import Task
+from nnjax.tasks.translation import translation
 
 __all__ = [
     'Task',
@@ -14,5 +15,6 @@ __all__ = [
     'qa',
     'reconstruction',
     'regression',
+    'translation',
     'vae',
 ]

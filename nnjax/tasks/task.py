@@ -25,6 +25,8 @@ class Task:
       predict: (apply, batch) -> {name: array [B, ...]} on the device, apply(*inputs) -> outputs.
       score: (predictions, examples) -> {name: float} on the host, over a whole split without
         padding; both are {name: array [N, ...]}, examples without the model's inputs.
+      row: (one example's predictions {name: array}, class names) -> what `nnjax predict` writes of
+        it, on the host; where it is None, each prediction under its name.
     """
 
     inputs: Callable[[Batch], tuple[Any, ...]]
@@ -32,3 +34,4 @@ class Task:
     metrics: Callable[[Any, Batch], dict[str, Weighted]]
     predict: Callable[[Callable, Batch], dict[str, jax.Array]] | None = None
     score: Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], dict[str, float]] | None = None
+    row: Callable[[dict[str, np.ndarray], tuple[str, ...]], dict[str, Any]] | None = None

@@ -30,7 +30,7 @@ class Detector(nn.Module):
       channels: of the map and of the towers.
       tower: convolutions in each tower.
       norm: normalisation after each convolution of the towers.
-      dtype: of the computation; parameters and outputs are float32.
+      dtype: of the computation outside the backbone; parameters and outputs are float32.
     """
 
     backbone: nn.Module
@@ -63,10 +63,7 @@ class Detector(nn.Module):
                 f'Detector: {type(self.backbone).__name__} gives no maps; '
                 'use CNN, VGG, ResNet or CifarResNet as model.backbone'
             )
-        backbone = self.backbone
-        if self.dtype is not None:
-            backbone = backbone.clone(dtype=self.dtype)
-        return backbone(x, train, maps=True)
+        return self.backbone(x, train, maps=True)
 
     def _merged(self, maps, size: tuple[int, int], train: bool) -> jax.Array:
         """The maps of the stride and of coarser ones, as one."""

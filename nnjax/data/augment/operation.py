@@ -67,7 +67,7 @@ def moving(function: Callable[[jax.Array, jax.Array], tuple[jax.Array, Follow]])
             return {**example, 'image': image}
         whole = follow(example['boxes'])
         seen = jnp.clip(whole, 0, 1)
-        kept = _area(seen) >= SEEN * _area(whole)
+        kept = _area(seen) > SEEN * _area(whole)
         return {**example, 'image': image, 'boxes': jnp.where(kept[:, None], seen, 0)}
 
     return act

@@ -123,7 +123,7 @@ def detection(
             ]
         }
 
-    return Task(lambda batch: (batch[input],), loss, metrics, predict, score, row)
+    return Task(lambda batch: (batch[input],), loss, metrics, predict, score, row=row)
 
 
 def _decoded(sides: jax.Array) -> jax.Array:

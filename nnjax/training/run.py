@@ -86,7 +86,8 @@ class Run:
         """Creates the run folder, or goes on from its latest checkpoint."""
         hosts.barrier()  # all have seen the folder as it was
         if self.folder and not folder.exists:
-            folder.create(self.made.config, experiment, self.made.dataset.train.fingerprint)
+            fingerprint = self.made.dataset.train.fingerprint
+            folder.create(self.made.config, experiment, fingerprint, self.made.prepare)
         hosts.barrier()
         if not folder.exists:
             raise UserError(
@@ -111,6 +112,8 @@ class Run:
         program, params = self.made.program, self.carry.state.params
         if taken:
             self._progress.say(taken)
+        if self.made.padding:
+            self._progress.say(f'{self.made.padding:.1%} of the training batches is padding')
         if program.freeze:
             trained = paths.size(freeze.trained(program.freeze, params))
             self._progress.say(f'freeze: {trained:,} of {paths.size(params):,} parameters train')
@@ -195,7 +198,7 @@ class Run:
             self._window_began += time.monotonic() - began
 
     def _record(self, split: str, averages: dict[str, float], **more) -> dict[str, Any]:
-        epoch = self.step * self.made.config.batch / len(self.made.dataset.train)
+        epoch = self.step / self.made.order.epoch
         record = {
             'split': split,
             'step': self.step,

@@ -28,10 +28,16 @@ MOCKED = {'data.valid': '10', 'batch': '16'}
 SMALL = {'imagenet2012': {'data.size': '32'}}
 
 
+def source_of(name: str) -> str:
+    """The name of the experiment's TFDS set, also of one that another source splits."""
+    data = configs.load(name).data
+    return data.get('name') or data.data.name
+
+
 @pytest.fixture(autouse=True)
 def mocked(name, request, monkeypatch):
     """The sets that come by network, made up, are found where TFDS would have put them."""
-    if configs.load(name).data.name in NAMES:
+    if source_of(name) in NAMES:
         monkeypatch.setenv('HOME', str(request.getfixturevalue('mocked_home')))
 
 
@@ -40,7 +46,7 @@ def load(name: str, **overrides):
 
     In float32: bfloat16 rounds in another order on other devices.
     """
-    source = configs.load(name).data.name
+    source = source_of(name)
     made_up = MOCKED | SMALL.get(source, {}) if source in NAMES else {}
     defaults = {'parallel': 'jit', 'precision': 'float32', **made_up}
     c = configs.load(f'{name}:smoke', defaults | overrides)

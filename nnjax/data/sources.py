@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from nnjax.data import coco, files, folder, split, tables, tfds
+from nnjax.data import coco, files, folder, identities, split, tables, tfds
 from nnjax.data.source import Dataset, Rows, Source, hold_out, is_share
 from nnjax.errors import UserError
 from nnjax.fields import Count
 
-__all__ = ['Arrays', 'Coco', 'Csv', 'Folder', 'Npz', 'Tfds']
+__all__ = ['Arrays', 'Coco', 'Csv', 'Folder', 'Identities', 'Npz', 'Tfds']
 
 Size = Count | tuple[Count, Count]
 
@@ -183,6 +183,20 @@ def Csv(
 
     made = _dataset(Rows(table.arrays), own(valid), own(test), table.labels)
     return dataclasses.replace(made, columns=table.columns)
+
+
+def Identities(
+    data: Dataset, valid: str | None = '10%', test: str | None = '20%', label: str = 'label'
+) -> Dataset:
+    """All examples of another source, split by identity: whoever is in test is not in train.
+
+    Args:
+      data: the source, such as bind(sources.Folder, path='people', valid=None, test=None)
+      valid: share ('10%') or number ('50') of identities held out, or None
+      test: share or number of identities held out, or None
+      label: field that says who it is; numbers or texts
+    """
+    return identities.split(data, valid, test, label)
 
 
 def _sides(size: Size | None) -> tuple[int, int] | None:

@@ -3,10 +3,22 @@
 from nnjax.models.cnn import CNN
 from nnjax.models.deep_cnn import DeepCNN
 from nnjax.models.detector import Detector
+from nnjax.models.embedder import Embedder
 from nnjax.models.googlenet import GoogLeNet
 from nnjax.models.mlp import MLP
 from nnjax.models.resnet import CifarResNet, ResNet
 from nnjax.models.vgg import VGG
 from nnjax.models.vit import ViT
 
-__all__ = ['CNN', 'MLP', 'VGG', 'CifarResNet', 'DeepCNN', 'Detector', 'GoogLeNet', 'ResNet', 'ViT']
+__all__ = [
+    'CNN',
+    'MLP',
+    'VGG',
+    'CifarResNet',
+    'DeepCNN',
+    'Detector',
+    'Embedder',
+    'GoogLeNet',
+    'ResNet',
+    'ViT',
+]

@@ -16,10 +16,18 @@ METERS = {
 }
 LOG_SPREAD = {'lr': math.inf, 'grad_norm': 30, 'step_milliseconds': 8}  # see charts.lines
 LOWER_IS_BETTER = re.compile(
-    r'(^|_)(loss|error|nll|perplexity|brier|ece|mae|mse|rmse|wer|cer|entropy)($|_)'
+    r'(^|_)(loss|error|nll|perplexity|brier|ece|mae|mse|rmse|wer|cer|eer|entropy)($|_)'
 )
 MOST_CHARTS = 14
-LEADING = ('accuracy', 'macro_f1', 'AP', 'AP50', 'loss')  # the headline begins with these
+LEADING = (
+    'accuracy',
+    'macro_f1',
+    'AP',
+    'AP50',
+    'eer',
+    'auc',
+    'loss',
+)  # the headline begins with these
 
 
 def metric_names(run: Run) -> list[str]:

@@ -3,5 +3,6 @@
 from nnjax.tasks.classification import classification
 from nnjax.tasks.detection import detection
 from nnjax.tasks.task import Task
+from nnjax.tasks.verification import verification
 
-__all__ = ['Task', 'classification', 'detection']
+__all__ = ['Task', 'classification', 'detection', 'verification']

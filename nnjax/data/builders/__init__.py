@@ -12,7 +12,7 @@ from pathlib import Path
 from nnjax import cache
 from nnjax.errors import UserError, nearest
 
-OWN = ('digits', 'digit_scenes', 'fashion_mnist', 'fashion_scenes')
+OWN = ('digits', 'digit_scenes', 'fashion_mnist', 'fashion_scenes', 'synthetic_faces')
 
 
 def data_dir() -> Path:

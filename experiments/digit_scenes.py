@@ -8,7 +8,7 @@ from nnjax.training import optim
 
 def get_config(arg=''):
     c = base(arg)
-    c.total = '6 epochs'
+    c.total = '5 epochs'
     c.batch = 64
     c.data = bind(sources.Tfds, name='digit_scenes', valid='validation')
     c.prepare = 'scale'

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from nnjax.cli import options
+from nnjax.cli import matching, options
 from nnjax.errors import UserError
 
 ARGUMENTS = 'INPUT ...'
@@ -27,6 +27,18 @@ def define(values: flags.FlagValues) -> None:
     options.config_flag(values)
     flags.DEFINE_string(
         'output', None, 'a .csv or .jsonl file; default: CSV on standard output', flag_values=values
+    )
+    flags.DEFINE_bool(
+        'pair',
+        False,
+        'the two inputs are a pair: its score, and whether both are one identity',
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        'gallery',
+        None,
+        'a folder, array or table: the five nearest in it to each input',
+        flag_values=values,
     )
     flags.DEFINE_string(
         'picture', None, 'a .png of the images and what is predicted of them', flag_values=values
@@ -43,6 +55,7 @@ def run(parsed: options.Options) -> None:
     output = parsed.flags.output and Path(parsed.flags.output)
     if output and output.suffix not in ('.csv', '.jsonl'):
         raise UserError(f'--output={output}: the name must end in .csv or .jsonl')
+    matching.check(parsed)
     picture = parsed.flags.picture and Path(parsed.flags.picture)
     if picture and picture.suffix != '.png':
         raise UserError(f'--picture={picture}: the name must end in .png')
@@ -53,10 +66,20 @@ def run(parsed: options.Options) -> None:
     made, state = restore.run(
         workdir, parsed.flags.checkpoint, parsed.flags.config, parsed.overrides
     )
-    names, arrays = files.read(parsed.arguments, made.dataset.train.spec, made.dataset.columns)
-    rows = predict.rows(made, names, predict.predict(made, state, arrays))
+    images = {}
+
+    def read(inputs):
+        names, arrays = files.read(inputs, made.dataset.train.spec, made.dataset.columns)
+        images.setdefault('first', arrays.get('image'))
+        return names, predict.predict(made, state, arrays)
+
+    names, found = read(parsed.arguments)
+    if parsed.flags.pair or parsed.flags.gallery:
+        rows = matching.rows(parsed, made, state, names, found, read)
+    else:
+        rows = predict.rows(made, names, found)
     if picture:
-        _draw(picture, arrays.get('image'), rows)
+        _draw(picture, images['first'], rows)
     text = _jsonl(rows) if output and output.suffix == '.jsonl' else _csv(rows)
     if output:
         output.write_text(text)

@@ -44,18 +44,18 @@ def split(data: Dataset, valid: str | None, test: str | None, label: str) -> Dat
     values, numbers = np.unique(found, return_inverse=True)
     count = len(values)
     order = permutation(0, np.zeros(count, np.int64), np.arange(count), count)
-    held = {'test': _count(test, count, 'test'), 'valid': _count(valid, count, 'valid')}
-    sizes = {'train': count - sum(held.values()), **held}
+    tests, valids = _count(test, count, 'test'), _count(valid, count, 'valid')
+    sizes = {'train': count - tests - valids, 'valid': valids, 'test': tests}
     for name, size in sizes.items():
         if size == 1 or (name == 'train' and size < 2):
             raise UserError(
                 f'the {name} split would have {max(size, 0)} of {count} identities; telling two '
                 'apart takes at least two in every split: change data.valid or data.test'
             )
-    parts, first, sources = {}, 0, {}
-    for name, size in sizes.items():
-        parts[name] = np.sort(order[first : first + size])
-        first += size
+    # Test is at the end, so that it does not depend on what validation takes.
+    train, held, tested = np.split(order, [count - tests - valids, count - tests])
+    parts = {'train': np.sort(train), 'valid': np.sort(held), 'test': np.sort(tested)}
+    sources = {}
     place = np.empty(count, np.int32)
     place[np.concatenate(list(parts.values()))] = np.arange(count)
     for name, own in parts.items():

@@ -43,7 +43,7 @@ def contrastive(scores: jax.Array, same: jax.Array, other: jax.Array, scale):
     logits = jnp.where(same | other, scores * scale, -jnp.inf)
     some = jnp.any(same, -1)
     logs = logits - jax.nn.logsumexp(jnp.where(some[:, None], logits, 0), -1, keepdims=True)
-    count = jnp.maximum(jnp.sum(same, -1), 1)
+    count = jnp.maximum(jnp.sum(same, -1, dtype=jnp.float32), 1)
     values = -jnp.sum(jnp.where(same, logs, 0), -1) / count
     return values, some.astype(jnp.float32)
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from nnjax.report import answers, folder, scenes, scores
+from nnjax.report import answers, folder, rates, scenes, scores
 
 TEMPLATE = 'report.html.jinja'
 
@@ -60,6 +60,7 @@ def contents(run: folder.Run) -> dict[str, Any]:
         'calibration': answers.calibration(found) if found else None,
         'mistakes': answers.mistakes(run, found),
         'scenes': scenes.hardest(run),
+        'rates': rates.curves(run),
         'sections': sections(run.config),
         'environment': {name: words(value) for name, value in run.environment.items()},
         'reproduce': reproduce(run.environment),
@@ -71,6 +72,7 @@ def contents(run: folder.Run) -> dict[str, Any]:
         'calibration': ('Calibration', shown['calibration']),
         'mistakes': ('Mistakes', shown['mistakes']),
         'scenes': ('Boxes', shown['scenes']),
+        'rates': ('Error rates', shown['rates']),
         'config': ('Config', shown['sections']),
         'environment': ('Environment', shown['environment']),
     }

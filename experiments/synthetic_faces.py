@@ -8,7 +8,7 @@ from nnjax.training import optim
 
 def get_config(arg=''):
     c = base(arg)
-    c.total = '40 epochs'
+    c.total = '20 epochs'
     c.batch = 128
     faces = bind(sources.Tfds, name='synthetic_faces', valid=None, test=None)
     c.data = bind(sources.Identities, data=faces, valid='50', test='100')

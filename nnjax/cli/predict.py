@@ -66,10 +66,12 @@ def run(parsed: options.Options) -> None:
     made, state = restore.run(
         workdir, parsed.flags.checkpoint, parsed.flags.config, parsed.overrides
     )
-    images = {}
+    images, data = {}, made.dataset
 
     def read(inputs):
-        names, arrays = files.read(inputs, made.dataset.train.spec, made.dataset.columns)
+        names, arrays = files.read(inputs, data.train.spec, data.columns, data.categories)
+        if 'impute' not in made.config.prepare:
+            files.complete(names, arrays)
         images.setdefault('first', arrays.get('image'))
         return names, predict.predict(made, state, arrays)
 

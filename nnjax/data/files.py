@@ -102,20 +102,24 @@ def numeric(
 
 
 def read(
-    inputs: Iterable[str], spec: Mapping, columns: Sequence[str] = ()
+    inputs: Iterable[str],
+    spec: Mapping,
+    columns: Sequence[str] = (),
+    categories: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[list[str], Arrays]:
     """Files and folders to predict -> (a name each, raw arrays like the training split's `spec`).
 
     Images are made grey or colour, scaled and cut to fit, with a note on standard error; arrays and
     tables must have the right shape. A row of a table may be a flattened image; where the training
-    table's `columns` are known, they are found by name and others are left out.
+    table's `columns` and `categories` are known, they are found by name, others are left out, and
+    missing numbers are NaN.
 
     Raises:
       UserError: what cannot be read or does not fit, naming the file.
     """
     field = next((n for n in ('image', 'features') if n in spec), next(iter(spec)))
     shape, dtype = spec[field]
-    names, parts, resized = [], [], 0
+    names, parts, kinds, resized = [], [], [], 0
     for text in inputs:
         path = Path(text)
         for one in map(Path, images.below(path)) if path.is_dir() else [path]:
@@ -127,18 +131,44 @@ def read(
                 resized += images.shape(one)[:2] != tuple(shape[:2])
                 names.append(str(one))
                 parts.append(_fitting(images.decode(one, tuple(shape), one)[None], one, dtype))
+            elif categories or (columns and one.suffix.lower() == '.csv'):
+                values, codes = _rows(one, columns, categories or {})
+                names += [f'{one}:{n}' for n in range(len(values))]
+                parts.append(values)
+                kinds.append(codes)
             else:
-                values = _examples(one, field, tuple(shape), columns)
+                values = _examples(one, field, tuple(shape))
                 names += [f'{one}:{n}' for n in range(len(values))]
                 parts.append(_fitting(values, one, dtype))
     if not names:
         raise UserError(f'{", ".join(inputs)}: no examples')
     if resized:
         print(f'resized {resized} images to {shape[0]}x{shape[1]}', file=sys.stderr)
-    return names, {field: np.concatenate(parts)}
+    found = {field: np.concatenate(parts)}
+    return names, found | ({f'{field}_categories': np.concatenate(kinds)} if categories else {})
 
 
-def _examples(path: Path, field: str, shape: tuple[int, ...], columns) -> np.ndarray:
+def complete(names: Sequence[str], arrays: Arrays) -> None:
+    """Refuses examples with missing values (NaN), naming the first."""
+    for field, values in arrays.items():
+        if values.dtype.kind == 'f' and (bad := np.isnan(values.reshape(len(values), -1))).any():
+            row = names[int(bad.any(1).argmax())]
+            raise UserError(
+                f"{row}: a value of {field!r} is missing, and the run's prepare has no impute"
+            )
+
+
+def _rows(
+    path: Path, columns: Sequence[str], categories: Mapping[str, Sequence[str]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """A table -> numbers [N, columns], categories [N, categories]."""
+    if path.suffix.lower() != '.csv':
+        raise UserError(f'{path}: this run takes tables, .csv files with a header')
+    texts = tables.read(path)
+    return tables.numbers(texts, columns), tables.numbered(texts, categories)
+
+
+def _examples(path: Path, field: str, shape: tuple[int, ...]) -> np.ndarray:
     """An array file or a table -> values [N, *shape]; a single example is an N of 1."""
     kind = path.suffix.lower()
     if kind in ('.npy', '.npz'):
@@ -151,8 +181,8 @@ def _examples(path: Path, field: str, shape: tuple[int, ...], columns) -> np.nda
         if values.shape in (shape, flat):
             values = values[None]
     elif kind == '.csv':
-        header, rows = tables.read(path)
-        values = tables.numbers(path, header, rows, columns or header)
+        texts = tables.read(path)
+        values = tables.numbers(texts, texts.header)
         flat = (int(np.prod(shape)),)
     else:
         raise UserError(

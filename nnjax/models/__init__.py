@@ -1,5 +1,6 @@
 """Models by name: `bind(models.CNN, channels=(32, 64))`."""
 
+from nnjax.models.autoencoder import VAE, Autoencoder
 from nnjax.models.cnn import CNN
 from nnjax.models.deep_cnn import DeepCNN
 from nnjax.models.detector import Detector
@@ -7,18 +8,28 @@ from nnjax.models.embedder import Embedder
 from nnjax.models.googlenet import GoogLeNet
 from nnjax.models.mlp import MLP
 from nnjax.models.resnet import CifarResNet, ResNet
+from nnjax.models.rnn import RNN
+from nnjax.models.tabular import TabularMLP
+from nnjax.models.transformer import Transformer, TransformerDecoder, TransformerEncoder
 from nnjax.models.vgg import VGG
 from nnjax.models.vit import ViT
 
 __all__ = [
     'CNN',
     'MLP',
+    'RNN',
+    'VAE',
     'VGG',
+    'Autoencoder',
     'CifarResNet',
     'DeepCNN',
     'Detector',
     'Embedder',
     'GoogLeNet',
     'ResNet',
+    'TabularMLP',
+    'Transformer',
+    'TransformerDecoder',
+    'TransformerEncoder',
     'ViT',
 ]

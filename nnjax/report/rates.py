@@ -5,6 +5,7 @@ import statistics
 import numpy as np
 
 from nnjax.ops import pairs
+from nnjax.report.cards import Card, Section
 from nnjax.report.charts import LEFT, RIGHT, TOP, drawing, frame
 from nnjax.report.folder import Run
 from nnjax.report.svg import Markup, score, tag
@@ -14,27 +15,28 @@ POINTS = 400  # of a curve
 RATES = (1e-4, 1e-3, 1e-2, 0.05, 0.1, 0.2, 0.4)
 
 
-def curves(run: Run) -> dict | None:
-    """The two diagrams and what they rest on; None if the run embeds nothing."""
+def sections(run: Run) -> list[Section]:
+    """The two diagrams; [] if the run embeds nothing."""
     task = run.config.get('task') or {}
     embeddings = run.predictions.get('embedding')
     labels = run.predictions.get(str(task.get('label') or 'label'))
     if embeddings is None or labels is None or embeddings.ndim != 2 or labels.ndim != 1:
-        return None
+        return []
     same, different = pairs.scores(embeddings, labels)
     if not len(same) or not len(different) or not np.isfinite(embeddings).all():
-        return None
+        return []
     _, accept, reject = pairs.rates(same, different)
     error, threshold = pairs.equal_error(same, different)
-    return {
-        'roc': roc(accept, reject),
-        'det': det(accept, reject, error),
-        'eer': score(error),
-        'threshold': score(threshold),
-        'same': f'{len(same):,}',
-        'different': f'{len(different):,}',
-        'identities': len(np.unique(labels)),
-    }
+    said = (
+        f'{len(same):,} pairs of one identity and {len(different):,} of two, '
+        f'{len(np.unique(labels))} identities.'
+    )
+    equal = f'Both errors are equal at the score {score(threshold)}.'
+    cards = [
+        Card('ROC', roc(accept, reject), note=said),
+        Card('DET', det(accept, reject, error), f'EER {score(error)}', equal),
+    ]
+    return [Section('rates', 'Error rates', cards)]
 
 
 def roc(accept: np.ndarray, reject: np.ndarray) -> Markup:

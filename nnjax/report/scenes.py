@@ -5,7 +5,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from nnjax.report import pictures
+from nnjax.report.cards import Card, Section
 from nnjax.report.folder import Run
+from nnjax.report.svg import tag
 
 WIDE = 240  # pixels that a picture is enlarged to, about
 SHOWN = 0.3  # score from which a box is drawn
@@ -47,7 +49,7 @@ def objects(found: Iterable[dict]) -> list[Box]:
     return [(o['box'], f'{o["class"]} {o["score"]:.2f}') for o in found if o['score'] >= SHOWN]
 
 
-def hardest(run: Run) -> list[dict]:
+def sections(run: Run) -> list[Section]:
     """The images of highest loss with their boxes and those found; [] if the run detects nothing."""
     arrays = run.predictions
     index, images = arrays.get('mistakes_index'), arrays.get('mistakes_image')
@@ -58,28 +60,28 @@ def hardest(run: Run) -> list[dict]:
     if boxes is None or labels is None:
         return []
     names = [str(name) for name in arrays.get('labels', ())]
-    shown = []
+    items = []
     for image, row in list(zip(pictures.pixels(images), index.tolist()))[:MOST]:
-        real = truth(boxes[row], labels[row], names)
-        scores = arrays['detected_score'][row]
-        found = [
-            (
-                arrays['detected_boxes'][row, n].tolist(),
-                f'{_name(int(kind), names)} {scores[n]:.2f}',
-            )
-            for n, kind in enumerate(arrays['detected_class'][row])
-            if kind >= 0 and scores[n] >= SHOWN
-        ]
-        picture = drawn(image, real, found)
-        shown.append(
-            {
-                'uri': pictures.data_uri(picture, WIDE * 2),
-                'index': int(arrays['index'][row]) if 'index' in arrays else row,
-                'true': len(real),
-                'found': len(found),
-            }
-        )
-    return shown
+        real, found = truth(boxes[row], labels[row], names), _found(arrays, row, names)
+        said = f'example {arrays["index"][row]}: {len(real)} objects, {len(found)} found'
+        uri = pictures.data_uri(drawn(image, real, found), WIDE * 2)
+        shown = tag('img', class_='pixels', src=uri, alt=said)
+        items.append(tag('li', shown, tag('p', said, class_='dim')))
+    note = (
+        'Blue is what is there, with its class below; orange what was found, its class and score.'
+    )
+    body = tag('ol', *items, class_='mistakes scenes')
+    return [Section('boxes', 'Boxes', [Card('Images of highest loss', body, note=note, full=True)])]
+
+
+def _found(arrays: dict[str, np.ndarray], row: int, names: Sequence[str]) -> list[Box]:
+    """The detections of an example as they are drawn."""
+    found = zip(*(arrays[f'detected_{name}'][row] for name in ('boxes', 'class', 'score')))
+    return [
+        (box.tolist(), f'{_name(int(kind), names)} {score:.2f}')
+        for box, kind, score in found
+        if kind >= 0 and score >= SHOWN
+    ]
 
 
 def _name(kind: int, names: Sequence[str]) -> str:

@@ -2,7 +2,21 @@
 
 from nnjax.tasks.classification import classification
 from nnjax.tasks.detection import detection
+from nnjax.tasks.language_model import language_model
+from nnjax.tasks.qa import qa
+from nnjax.tasks.reconstruction import reconstruction, vae
+from nnjax.tasks.regression import regression
 from nnjax.tasks.task import Task
 from nnjax.tasks.verification import verification
 
-__all__ = ['Task', 'classification', 'detection', 'verification']
+__all__ = [
+    'Task',
+    'classification',
+    'detection',
+    'language_model',
+    'qa',
+    'reconstruction',
+    'regression',
+    'vae',
+    'verification',
+]

@@ -12,7 +12,20 @@ from pathlib import Path
 from nnjax import cache
 from nnjax.errors import UserError, nearest
 
-OWN = ('digits', 'digit_scenes', 'fashion_mnist', 'fashion_scenes', 'synthetic_faces')
+OWN = (
+    'diabetes',
+    'digit_scenes',
+    'digits',
+    'fashion_mnist',
+    'fashion_scenes',
+    'kjv',
+    'number_words',
+    'opinions',
+    'stories',
+    'synthetic_faces',
+    'verses_en_es',
+    'wordnet_glosses',
+)
 
 
 def data_dir() -> Path:

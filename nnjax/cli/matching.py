@@ -14,15 +14,18 @@ def check(parsed: options.Options) -> None:
         raise UserError(f'--pair compares two files, not {len(parsed.arguments)}')
 
 
-def rows(parsed: options.Options, made, state, names, predictions, read) -> list[dict]:
-    """What --pair or --gallery writes; `read` gives (names, predictions) of files and folders."""
+def rows(parsed: options.Options, made, state, names, predictions) -> list[dict]:
+    """What --pair or --gallery writes."""
     from nnjax.analysis import matching
+    from nnjax.data import files
+    from nnjax.training import predict
 
     limit = matching.threshold(made, state)
     embeddings = predictions['embedding']
     if parsed.flags.gallery:
-        known, theirs = read([parsed.flags.gallery])
-        return matching.gallery(names, embeddings, known, theirs['embedding'], limit)
+        known, arrays = files.read([parsed.flags.gallery], made.dataset.train.spec)
+        theirs = predict.predict(made, state, arrays)['embedding']
+        return matching.gallery(names, embeddings, known, theirs, limit)
     if len(names) != 2:
         raise UserError(f'--pair compares two examples, the files hold {len(names)}')
     return matching.pair(names, embeddings, limit)

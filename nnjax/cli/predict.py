@@ -1,9 +1,11 @@
-"""writes class and probability, or boxes, for image files, a folder, .npz, .npy or .csv
+"""writes what a run says of images, tables, lines of text or other files
 
-A CSV or JSON lines file, by its ending; standard output without --output. A box is [top, left,
-bottom, right] in shares of the picture as the model sees it: scaled to cover the size of its input
-and cut about the centre; --picture draws it. A field of the run's
-config is changed for this once by --config.FIELD=VALUE, such as --config.tta='flip(1)'.
+Images are files or a folder; arrays .npz or .npy; tables .csv; texts a file of lines, '-' for
+standard input, or fields of .jsonl, .tsv and .csv. The answer is a CSV or JSON lines file, or lines
+of text alone, by its ending; CSV on standard output without --output. A box is [top, left, bottom,
+right] in shares of the picture as the model sees it, scaled to cover its input and cut about the
+centre. A field of the run's config is changed for this once by --config.FIELD=VALUE, such as
+--config.tta='flip(1)'.
 """
 
 import csv
@@ -26,18 +28,21 @@ def define(values: flags.FlagValues) -> None:
     options.workdir_flag(values, 'run folder')
     options.config_flag(values)
     flags.DEFINE_string(
-        'output', None, 'a .csv or .jsonl file; default: CSV on standard output', flag_values=values
+        'output',
+        None,
+        'a .csv, .jsonl or .txt file; default: CSV on standard output',
+        flag_values=values,
+    )
+    flags.DEFINE_multi_string(
+        'text', [], "FIELD=TEXT of one example, such as question='Where is it?'", flag_values=values
     )
     flags.DEFINE_bool(
-        'pair',
-        False,
-        'the two inputs are a pair: its score, and whether both are one identity',
-        flag_values=values,
+        'pair', False, 'say whether the two inputs are of one identity', flag_values=values
     )
     flags.DEFINE_string(
         'gallery',
         None,
-        'a folder, array or table: the five nearest in it to each input',
+        'a folder or file: the five in it nearest to each input',
         flag_values=values,
     )
     flags.DEFINE_string(
@@ -50,44 +55,53 @@ def define(values: flags.FlagValues) -> None:
 
 def run(parsed: options.Options) -> None:
     workdir = options.required(parsed, 'workdir')
-    if not parsed.arguments:
-        raise UserError('name what to predict: image files, a folder, a .npz, .npy or .csv file')
+    if not parsed.arguments and not parsed.flags.text:
+        raise UserError('name what to predict: files or a folder; see nnjax predict --help')
     output = parsed.flags.output and Path(parsed.flags.output)
-    if output and output.suffix not in ('.csv', '.jsonl'):
-        raise UserError(f'--output={output}: the name must end in .csv or .jsonl')
-    matching.check(parsed)
+    if output and output.suffix not in WRITERS:
+        raise UserError(f'--output={output}: the name must end in {", ".join(WRITERS)}')
     picture = parsed.flags.picture and Path(parsed.flags.picture)
     if picture and picture.suffix != '.png':
         raise UserError(f'--picture={picture}: the name must end in .png')
+    matching.check(parsed)
     options.compilation_cache()
-    from nnjax.data import files
     from nnjax.training import predict, restore
 
     made, state = restore.run(
         workdir, parsed.flags.checkpoint, parsed.flags.config, parsed.overrides
     )
-    images, data = {}, made.dataset
-
-    def read(inputs):
-        names, arrays = files.read(inputs, data.train.spec, data.columns, data.categories)
-        if 'impute' not in made.config.prepare:
-            files.complete(names, arrays)
-        images.setdefault('first', arrays.get('image'))
-        return names, predict.predict(made, state, arrays)
-
-    names, found = read(parsed.arguments)
+    names, arrays = _read(parsed, made)
+    found = predict.predict(made, state, arrays)
     if parsed.flags.pair or parsed.flags.gallery:
-        rows = matching.rows(parsed, made, state, names, found, read)
+        rows = matching.rows(parsed, made, state, names, found)
     else:
         rows = predict.rows(made, names, found)
     if picture:
-        _draw(picture, images['first'], rows)
-    text = _jsonl(rows) if output and output.suffix == '.jsonl' else _csv(rows)
+        _draw(picture, arrays.get('image'), rows)
+    text = WRITERS[output.suffix if output else '.csv'](rows)
     if output:
         output.write_text(text)
         print(f'{len(rows)} predictions in {output}', file=sys.stderr)
     else:
         sys.stdout.write(text)
+
+
+def _read(parsed: options.Options, made):
+    """What was typed and named -> (a name each, raw arrays)."""
+    from nnjax.data import files
+    from nnjax.data.text import inputs
+
+    data, spec = made.dataset, made.dataset.train.spec
+    if parsed.flags.text and not inputs.fields(spec):
+        raise UserError('--text: this run takes no texts')
+    if parsed.flags.text:
+        return inputs.typed(parsed.flags.text, spec)
+    if inputs.fields(spec):
+        return inputs.read(parsed.arguments, spec)
+    names, arrays = files.read(parsed.arguments, spec, data.columns, data.categories)
+    if 'impute' not in made.config.prepare:
+        files.complete(names, arrays)
+    return names, arrays
 
 
 def _draw(path: Path, images, rows: list[dict]) -> None:
@@ -119,4 +133,15 @@ def _cell(value):
 
 
 def _jsonl(rows: list[dict]) -> str:
-    return ''.join(json.dumps(row) + '\n' for row in rows)
+    return ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows)
+
+
+def _lines(rows: list[dict]) -> str:
+    """The text, or class, that is predicted of each, and nothing else."""
+    name = next((n for n, value in rows[0].items() if n != 'input' and isinstance(value, str)), '')
+    if not name:
+        raise UserError('a .txt file is for texts and classes: take .csv or .jsonl')
+    return ''.join(row[name].replace('\n', ' ') + '\n' for row in rows)
+
+
+WRITERS = {'.csv': _csv, '.jsonl': _jsonl, '.txt': _lines}

@@ -7,6 +7,7 @@ from nnjax.tasks.qa import qa
 from nnjax.tasks.reconstruction import reconstruction, vae
 from nnjax.tasks.regression import regression
 from nnjax.tasks.task import Task
+from nnjax.tasks.translation import translation
 from nnjax.tasks.verification import verification
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     'qa',
     'reconstruction',
     'regression',
+    'translation',
     'vae',
     'verification',
 ]

@@ -27,9 +27,9 @@ class Task:
       metrics: (outputs, batch) -> {name: (values, weights)}.
       predict: (apply, batch) -> {name: array [B, ...]} on the device, apply(*inputs) -> outputs, or
         apply(*arguments, method=NAME) for another method of the model.
-      score: (predictions, examples) -> {name: float} on the host, over a whole split without
-        padding; both are {name: array [N, ...]}, examples without the model's inputs, but with the
-        split's texts.
+      score: (predictions, examples) -> {name: float, or text that says how it was made} on the
+        host, over a whole split without padding; both are {name: array [N, ...]}, examples
+        without the model's inputs, but with the split's texts.
       texts: {prediction: field} where what is predicted are ids [B, T] of the vocabulary of a
         field; outside the device they are texts.
       quotes: {prediction: field} where what is predicted are the characters [B, 2], from and to, of

@@ -30,10 +30,15 @@ def averaged(made: Setup, run: Callable, state: State, batch: dict) -> dict[str,
 
     `run` is the compiled `step.predict` or `step.predict_step`; a 'loss' is the batch's own.
     """
-    first, *others = (
-        jax.device_get(run(state, batch, made.hyperparameters, np.int32(view)))
-        for view in range(made.views)
-    )
+    try:
+        first, *others = (
+            jax.device_get(run(state, batch, made.hyperparameters, np.int32(view)))
+            for view in range(made.views)
+        )
+    except KeyError as error:
+        raise UserError(
+            f'the task wants the field {error}; what is to be predicted has: {", ".join(batch)}'
+        ) from None
     if not others:
         return first
     means = {

@@ -26,7 +26,8 @@ SGD = {'optim.name': 'sgd', 'optim.lr': '0.1', 'optim.warmup': '0 steps'}
 
 # What fits the few made-up examples of a set that comes by network.
 MOCKED = {'data.valid': '10', 'batch': '16'}
-SMALL = {'imagenet2012': {'data.size': '32'}}
+PEOPLE = {'data.valid': '2', 'data.test': '2', 'data.data.size': '32', 'model.classes': '4'}
+SMALL = {'imagenet2012': {'data.size': '32'}, 'lfw': PEOPLE}
 
 
 def source_of(name: str) -> str:

@@ -37,7 +37,11 @@ SMALL = {
     'imagenet_resnet50': {'data.size': '32'},
     'imdb_lstm': ONE,
     'iwslt14_transformer': SHORT | {'batch': '16'},
-    'kjv_lstm': {'model.hidden': '16', 'data.length': '32'},
+    'kjv_lstm': {
+        'model.hidden': '16',
+        'data.length': '32',
+        'prepare': 'characters(128, length=33)',
+    },
     'lfw': {
         'data.valid': '2',
         'data.test': '2',

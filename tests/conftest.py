@@ -70,5 +70,5 @@ def kernels(request):
 
 def heavy(experiment: str) -> list:
     """Marks for an experiment whose programs take half a minute each to compile."""
-    large = ('googlenet', 'resnet', 'deepcnn', 'fashion_vgg', 'lfw')
+    large = ('googlenet', 'resnet', 'deepcnn', 'fashion_vgg', 'lfw', 'transformer', 'imdb')
     return [pytest.mark.heavy] if any(name in experiment for name in large) else []

@@ -160,7 +160,7 @@ def test_a_translation_is_learned_scored_and_written(tmp_path):
     assert found['exact_match'] > 0.7 and found['chrf'] > 50
     assert 'nrefs:1' in found['signature'] and 'tok:13a' in found['signature']
     report = folder.read(tmp_path / 'run')
-    assert {'translation', 'translation_2', 'target'} <= set(report.arrays)
+    assert {'translation', 'translation_2', 'target'} <= set(report.predictions)
     (tmp_path / 'in.txt').write_text('a b c\nd\n')
     made, state = restore.run(str(tmp_path / 'run'))
     names, arrays = inputs.read([str(tmp_path / 'in.txt')], made.dataset.train.spec)

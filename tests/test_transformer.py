@@ -151,7 +151,7 @@ def test_targets_of_one_source_share_its_memory_step_by_step(kind):
     many = (np.repeat(a, 3, 0) for a in (source, lengths))
     expected = np.swapaxes(run(model, variables, *many, target, None), 0, 1)
     memory = run(model, variables, source, lengths, method='encode')
-    cache = jax.jit(lambda memory: model.apply(variables, memory, 7, method='begin'))(memory)
+    cache = jax.jit(lambda memory: model.apply(variables, memory, 7, 3, method='begin'))(memory)
     cache = {n: a if n == 'memory' else jax.tree.map(lambda a: jnp.repeat(a, 3, 0), a)
              for n, a in cache.items()}  # fmt: skip
     step = jax.jit(lambda cache, ids: model.apply(variables, cache, ids, method='decode'))
@@ -219,7 +219,7 @@ def test_bfloat16_is_near():
     assert logits.dtype == jnp.float32
     near(logits, exact, 0.1 * np.abs(exact).max())
     cache = low.apply(variables, 2, 5, method='begin')
-    assert cache['blocks'][0]['key'].dtype == jnp.bfloat16
+    assert cache['memory']['own'][0]['key'].dtype == jnp.bfloat16
     near(run(low, variables, cache, ids[:, 0], method='decode')[0], logits[:, 0], 0.05)
 
 

@@ -47,9 +47,7 @@ def generate(
         apply = step.apply(made.program, state)
         cache = apply(samples, prompt.shape[1] + length, method='begin')
         one = lambda cache, ids: apply(cache, ids, method='decode')
-        return decode.sample(
-            one, cache, prompt, length, keys, None, temperature, top_k, top_p, END
-        )
+        return decode.sample(one, cache, prompt, length, keys, None, temperature, top_k, top_p, END)
 
     prompts = np.broadcast_to(ids.astype(np.int32), (samples, len(ids)))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(samples))

@@ -11,7 +11,9 @@ from nnjax import schema
 from nnjax.errors import UserError
 from nnjax.models import Transformer, TransformerDecoder, TransformerEncoder
 from nnjax.models.stack import sinusoids
+from nnjax.ops import decode
 from tests.test_attention import near, normal, random_variables
+from tests.test_decode import assert_same, plain_beam, texts
 
 SMALL = dict(width=16, heads=4, layers=1, hidden=24, length=16)
 LENGTHS = np.array([6, 2, 4], np.int32)
@@ -159,6 +161,36 @@ def test_targets_of_one_source_share_its_memory_step_by_step(kind):
         logits, cache = step(cache, target[:, time])
         near(logits, expected[time], 1e-5)
         assert cache['position'].tolist() == [time + 1] * 6
+
+
+@pytest.mark.parametrize('kind', KINDS[:2], ids=['plain', 'grouped'])
+def test_a_beam_on_a_cache_is_that_of_lists_on_whole_texts(kind):
+    model, beams, length = Transformer(**SMALL, **kind, vocabulary=9), 3, 5
+    source, lengths, target = tokens(0, 2, 6), np.array([6, 3], np.int32), tokens(1, 2, 5)
+    variables = random_variables(model, source, lengths, target, None)
+
+    @jax.jit
+    def search(variables, source, lengths):
+        apply = partial(model.apply, variables)
+        cache = apply(apply(source, lengths, method='encode'), length, beams, method='begin')
+        step = lambda cache, ids: apply(cache, ids, method='decode')
+        return decode.beam(step, cache, jnp.full(2, 2), length, beams, 0.8, beams)
+
+    @jax.jit
+    def whole(source, length, target):
+        return jax.nn.log_softmax(model.apply(variables, source, length, target, None))
+
+    found = search(variables, source, lengths)
+    for row in range(2):
+
+        def following(prefix, row=row):
+            padded = np.zeros((1, length), np.int32)
+            padded[0, : len(prefix)] = prefix
+            one = slice(row, row + 1)
+            return np.asarray(whole(source[one], lengths[one], padded))[0, len(prefix) - 1]
+
+        expected = plain_beam(following, 2, length, beams, 0.8, beams, eos=3)
+        assert_same(texts(found, row), expected)
 
 
 def test_a_decoder_does_not_see_what_follows():

@@ -3,6 +3,8 @@
 from nnjax.models.autoencoder import VAE, Autoencoder
 from nnjax.models.cnn import CNN
 from nnjax.models.deep_cnn import DeepCNN
+from nnjax.models.detector import Detector
+from nnjax.models.embedder import Embedder
 from nnjax.models.googlenet import GoogLeNet
 from nnjax.models.mlp import MLP
 from nnjax.models.resnet import CifarResNet, ResNet
@@ -21,6 +23,8 @@ __all__ = [
     'Autoencoder',
     'CifarResNet',
     'DeepCNN',
+    'Detector',
+    'Embedder',
     'GoogLeNet',
     'ResNet',
     'TabularMLP',

@@ -14,13 +14,17 @@ from nnjax import cache
 from nnjax.errors import UserError, nearest
 
 OWN = (
+    'descriptions',
     'diabetes',
+    'digit_scenes',
     'digits',
     'fashion_mnist',
+    'fashion_scenes',
     'kjv',
     'number_words',
     'opinions',
     'stories',
+    'synthetic_faces',
     'verses_en_es',
     'wordnet_glosses',
 )

@@ -21,13 +21,7 @@ def get_config(arg=''):
     )
     c.task = bind(tasks.detection)
     c.optim = bind(
-        optim.make,
-        name='adamw',
-        lr=0.003,
-        decay='cosine',
-        warmup='5%',
-        weight_decay=0.05,
-        eps=1e-6,
+        optim.make, name='adamw', lr=0.003, decay='cosine', warmup='5%', weight_decay=0.05
     )
     c.ema = 0.998
     c.eval_every = '1 epoch'

@@ -20,13 +20,7 @@ def get_config(arg=''):
     c.model = bind(models.Embedder, backbone=vgg, classes=450)
     c.task = bind(tasks.verification, loss='arcface', margin=0.3, scale=16.0)
     c.optim = bind(
-        optim.make,
-        name='adamw',
-        lr=0.003,
-        decay='cosine',
-        warmup='5%',
-        weight_decay=0.05,
-        eps=1e-6,
+        optim.make, name='adamw', lr=0.003, decay='cosine', warmup='5%', weight_decay=0.05
     )
     c.best = 'max ranking'
     c.eval_every = '2 epochs'

@@ -207,6 +207,11 @@ def scaled(width: int, factor: float) -> int:
     return max(1, round(factor * width))
 
 
+def device_axis() -> str | None:
+    """The axis of the devices whose rows are one batch, for statistics of it; None for one device."""
+    return _shard.get().axis
+
+
 def example_keys(module: nn.Module, count: int) -> jax.Array:
     """A key [count] for each example, of the 'dropout' collection and its place in the global batch."""
     key = module.make_rng('dropout')

@@ -1,6 +1,7 @@
 """Tasks by name: what a config's `task` section may bind."""
 
 from nnjax.tasks.classification import classification
+from nnjax.tasks.clustering import clustering
 from nnjax.tasks.language_model import language_model
 from nnjax.tasks.qa import qa
 from nnjax.tasks.reconstruction import reconstruction, vae
@@ -10,6 +11,7 @@ from nnjax.tasks.task import Task
 __all__ = [
     'Task',
     'classification',
+    'clustering',
     'language_model',
     'qa',
     'reconstruction',

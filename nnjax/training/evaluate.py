@@ -111,7 +111,7 @@ def kept(
 def _gallery(made: Setup, source: Source, state: State) -> dict[str, np.ndarray]:
     """The task's own pictures of the first examples."""
     rows = min(GALLERY, len(source))
-    batch = next(pipeline.evaluation_batches(source, made.prepare, rows))
+    batch = next(pipeline.evaluation_batches(made.prepared(source), rows))
     fields = {n: a for n, a in batch.items() if n != 'index'}
     run = runner.compiled(made.program, made.placement, 'gallery')
     state = made.placement.local(state.replace(opt_state=()))

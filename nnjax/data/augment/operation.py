@@ -51,6 +51,11 @@ def on_image(function: Callable[[jax.Array, jax.Array], jax.Array]) -> Operation
     return lambda key, example: {**example, 'image': function(key, image_of(example))}
 
 
+def keep() -> Operation:
+    """Keeps the image as it is now beside what later operations make of it: 'image_clean'."""
+    return lambda key, example: {**example, 'image_clean': image_of(example)}
+
+
 def image_of(example: Example) -> jax.Array:
     """The example's image.
 

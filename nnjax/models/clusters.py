@@ -31,7 +31,7 @@ class Clusters(Autoencoder):
         self.centres = self.param('centres', jax.nn.initializers.normal(1.0), shape)
         even = lambda: jnp.full(self.clusters, 1 / self.clusters, jnp.float32)
         self.share = self.variable('batch_stats', 'share', even)
-        self.scale = self.variable('batch_stats', 'scale', lambda: jnp.ones((1,), jnp.float32))
+        self.scale = self.variable('batch_stats', 'scale', lambda: jnp.float32(1))
 
     def __call__(
         self, x: jax.Array, clean: jax.Array | None = None, train: bool = False
@@ -43,7 +43,7 @@ class Clusters(Autoencoder):
             code = self.encode(x if clean is None else clean)
             wanted = jax.lax.stop_gradient(self._assignment(code))
             now = normalize.batch_mean(wanted, layers.device_axis())
-            if not self.is_initializing():
+            if self.is_mutable_collection('batch_stats') and not self.is_initializing():
                 self.share.value = self.momentum * self.share.value + (1 - self.momentum) * now
             found |= {'wanted': wanted, 'share': self.share.value}
         return found

@@ -95,7 +95,7 @@ def clustering(
         centres, _, error = cluster.kmeans(jax.random.key(seed), code, count, restarts=20)
         return {
             'params/centres': np.asarray(centres),
-            'batch_stats/scale': np.float32([max(float(error) / len(code), 1e-12)]),
+            'batch_stats/scale': np.float32(max(float(error) / len(code), 1e-12)),
         }
 
     def pictures(apply, batch: Batch) -> dict[str, jax.Array]:

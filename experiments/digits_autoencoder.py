@@ -11,8 +11,8 @@ def get_config(arg=''):
     c.total = '200 epochs'
     c.data = bind(sources.Tfds, name='digits')
     c.prepare = 'scale(16)'
-    c.augment = 'keep | rotate(10) | translate(1)'
-    c.model = bind(models.Autoencoder, shape=(8, 8, 1), code=10, hidden=(256, 128), noise=0.1)
+    c.augment = 'keep | rotate(15) | translate(1)'
+    c.model = bind(models.Autoencoder, shape=(8, 8, 1), code=10, hidden=(256, 128), noise=0.2)
     c.task = bind(tasks.reconstruction)
     c.optim = bind(optim.make, name='adam', lr=0.002, decay='cosine')
     return c

@@ -13,21 +13,24 @@ class Clusters(Autoencoder):
     """x [N, *shape] -> {'reconstruction', 'code', 'assignment' [N, clusters]}.
 
     The assignment is soft, by a code's distance from the centres (Xie et al., 2016), in units of
-    'scale', a statistic that is set when training begins. In training there are also 'wanted'
+    'scale', a statistic that is set when training begins. A cluster may have several centres, and so
+    any form: it is as likely as all of them together. In training there are also 'wanted'
     [N, clusters], the assignment of what is not augmented nor corrupted, which has no gradient, and
     'share' [clusters], the part of all examples in each cluster, a moving average over batches.
 
     Attributes:
       clusters: how many.
+      centres_each: centres of a cluster.
       momentum: share of the moving average that a step keeps.
     """
 
     clusters: Count = 10
+    centres_each: Count = 1
     momentum: BelowOne = 0.9
 
     def setup(self):
         super().setup()
-        shape = (self.clusters, self.code)
+        shape = (self.clusters, self.centres_each, self.code)
         self.centres = self.param('centres', jax.nn.initializers.normal(1.0), shape)
         even = lambda: jnp.full(self.clusters, 1 / self.clusters, jnp.float32)
         self.share = self.variable('batch_stats', 'share', even)
@@ -49,8 +52,11 @@ class Clusters(Autoencoder):
         return found
 
     def centre_examples(self) -> jax.Array:
-        """The centres as examples [clusters, *shape]."""
-        return self.decode(self.centres)
+        """The centres as examples [clusters, centres_each, *shape]."""
+        decoded = self.decode(self.centres.reshape(-1, self.code))
+        return decoded.reshape(*self.centres.shape[:2], *self.shape)
 
     def _assignment(self, code: jax.Array) -> jax.Array:
-        return cluster.student(cluster.distances(code, self.centres) / self.scale.value)
+        apart = cluster.distances(code, self.centres.reshape(-1, self.code))
+        each = cluster.student(apart / self.scale.value)
+        return jnp.sum(each.reshape(len(code), self.clusters, -1), -1)

@@ -38,8 +38,9 @@ def sections(run: Run) -> list[Section]:
         note = "Each row goes straight from one example's code to another's."
         cards.append(Card('Walks', grid(walks), '', note))
     centres = found.get('gallery_centres')
-    if centres is not None and centres.ndim == 4:
-        cards.append(Card('Centres', grid(centres[None]), '', 'What the centres decode to.', True))
+    if centres is not None and centres.ndim == 5:
+        note = "What the centres decode to; a column is a cluster's."
+        cards.append(Card('Centres', grid(centres.swapaxes(0, 1)), '', note, True))
     if (card := matches(run)) is not None:
         cards.append(card)
     if (code := found.get('code')) is not None and code.ndim == 2 and len(code) > 2:

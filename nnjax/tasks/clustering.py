@@ -1,18 +1,26 @@
 """Clustering without labels, by codes that gather about centres."""
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nnjax.fields import NonNegative
+from nnjax.fields import NonNegative, Positive
 from nnjax.ops import cluster, losses
 from nnjax.tasks.reconstruction import gallery
 from nnjax.tasks.task import Batch, Task, Weighted, with_clean
+
+MOST = 5000  # codes that the first clusters are found in
+NEIGHBOURS = 30  # perplexity of t-SNE
+RESTARTS = 20  # of k-means
 
 
 def clustering(
     weight: NonNegative = 0.1,
     reconstruction: NonNegative = 1.0,
+    start: Literal['codes', 'neighbours'] = 'codes',
+    width: Positive = 0.1,
     input: str = 'image',
     label: str = 'label',
 ) -> Task:
@@ -24,8 +32,10 @@ def clustering(
     (Guo et al., Deep embedded clustering with data augmentation, 2018). It follows the parameters
     step by step, so a step remains a function of its arguments and nothing is refreshed apart.
 
-    At the start the centres are those of k-means over the codes of the training split, and 'scale'
-    is the mean square distance from them: train an autoencoder first and name it by `init_from`.
+    At the start clusters are those of k-means over the codes of the training split, or over their
+    t-SNE, which follows who is whose neighbour (McConville et al., N2D, 2021; of at most 5,000
+    evenly spaced examples); where a cluster has several centres, k-means over its codes gives them.
+    So train an autoencoder first and name it by `init_from`.
 
     Labels, where there are any, only score the test split: 'accuracy' under the best match of
     clusters and classes, 'nmi' and 'ari'.
@@ -33,6 +43,8 @@ def clustering(
     Args:
       weight: of the divergence
       reconstruction: weight of the mean square error of what the decoder gives back
+      start: what the first clusters are found in
+      width: of the assignments, in mean square distances from the nearest centre at the start
       input: the batch's field that the model reads
       label: the field of the classes that clusters are scored by
     """
@@ -89,17 +101,36 @@ def clustering(
             **found,
         }
 
-    def begin(predictions: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
-        code = predictions['code']
-        count = predictions['assignment'].shape[-1]
-        centres, _, error = cluster.kmeans(jax.random.key(seed), code, count, restarts=20)
-        return {
-            'params/centres': np.asarray(centres),
-            'batch_stats/scale': np.float32(max(float(error) / len(code), 1e-12)),
-        }
+    def begin(predictions: dict[str, np.ndarray], shapes: dict[str, tuple], seed: int) -> dict:
+        found, scale = first_centres(predictions['code'], shapes['params/centres'], start, seed)
+        return {'params/centres': found, 'batch_stats/scale': np.float32(width * scale)}
 
     def pictures(apply, batch: Batch) -> dict[str, jax.Array]:
         centres = apply(method='centre_examples')
         return {**gallery(apply, batch[input], lambda x: x), 'centres': centres}
 
     return Task(inputs, loss_values, batch_metrics, predict, score, gallery=pictures, begin=begin)
+
+
+def first_centres(
+    code: np.ndarray, shape: tuple[int, int, int], start: str, seed: int
+) -> tuple[np.ndarray, float]:
+    """Codes [N, D] -> (centres of `shape` [K, M, D], mean square distance from the nearest)."""
+    clusters, each, _ = shape
+    key = jax.random.key(seed)
+    code = code[np.linspace(0, len(code) - 1, min(len(code), MOST)).astype(int)]
+    place = code
+    if start == 'neighbours' and len(code) > NEIGHBOURS:
+        from sklearn.manifold import TSNE
+
+        place = TSNE(2, init='pca', perplexity=NEIGHBOURS, random_state=seed).fit_transform(code)
+    _, own, _ = cluster.kmeans(key, place, clusters, RESTARTS)
+    centres = np.zeros(shape, np.float32)
+    for number in range(clusters):
+        mine = code[np.asarray(own) == number]
+        few = min(each, len(mine))
+        if few:
+            found = cluster.kmeans(jax.random.fold_in(key, number), mine, few, RESTARTS)[0]
+            centres[number] = np.resize(found, shape[1:])
+    apart = cluster.distances(jnp.asarray(code), jnp.asarray(centres.reshape(-1, shape[-1])))
+    return centres, max(float(apart.min(1).mean()), 1e-12)

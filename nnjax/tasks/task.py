@@ -36,8 +36,9 @@ class Task:
         a field's text; outside the device they are those characters.
       gallery: (apply, batch) -> {name: array}, pictures of a few examples for the report, made once
         at the end of a run of the first rows of its final split; apply is that of `predict`.
-      begin: (predictions, seed) -> {'params/centres': array}, initial values that follow from the
-        predictions over the training split, made once when a run begins.
+      begin: (predictions, shapes, seed) -> {'params/centres': array}, initial values that follow
+        from the predictions over the training split, made once when a run begins; `shapes` are
+        those of all the model's arrays, by name.
     """
 
     inputs: Callable[[Batch], tuple[Any, ...]]
@@ -48,7 +49,7 @@ class Task:
     texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     quotes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     gallery: Callable[[Callable, Batch], dict[str, jax.Array]] | None = None
-    begin: Callable[[dict[str, np.ndarray], int], dict[str, np.ndarray]] | None = None
+    begin: Callable[[dict, dict[str, tuple[int, ...]], int], dict[str, np.ndarray]] | None = None
 
 
 def field(batch: Batch, name: str) -> tuple[jax.Array, ...]:

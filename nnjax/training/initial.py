@@ -117,7 +117,8 @@ def _begun(made: Setup, taken: Mapping, seed: int) -> dict[str, np.ndarray]:
     batch = {n: np.zeros(s.shape, s.dtype) for n, s in made.batch_shapes(1).items()}
     state = init(np.uint32(seed), batch, made.hyperparameters, taken)
     predictions = evaluate.Evaluator(made, made.dataset.train).predictions(state)
-    return _task(made).begin(predictions, seed)
+    shapes = {name: array.shape for name, array in _variables(made.state).items()}
+    return _task(made).begin(predictions, shapes, seed)
 
 
 def read(source: str) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ class Clusters(Autoencoder):
     """x [N, *shape] -> {'reconstruction', 'code', 'assignment' [N, clusters]}.
 
     The assignment is soft, by a code's distance from the centres (Xie et al., 2016), in units of
-    'scale', a statistic that is set when training begins. A cluster may have several centres, and so
+    'scale', a code number's variance about the centres, which is set when training begins. A cluster may have several centres, and so
     any form: it is as likely as all of them together. In training there are also 'wanted'
     [N, clusters], the assignment of what is not augmented nor corrupted, which has no gradient, and
     'share' [clusters], the part of all examples in each cluster, a moving average over batches.
@@ -58,5 +58,5 @@ class Clusters(Autoencoder):
 
     def _assignment(self, code: jax.Array) -> jax.Array:
         apart = cluster.distances(code, self.centres.reshape(-1, self.code))
-        each = cluster.student(apart / self.scale.value)
+        each = cluster.student(apart / self.scale.value, max(1.0, self.code - 1.0))
         return jnp.sum(each.reshape(len(code), self.clusters, -1), -1)

@@ -14,32 +14,39 @@ MOST = 2000  # points of a silhouette; of more, so many evenly spaced
 @functools.partial(jax.jit, static_argnames=('clusters', 'restarts', 'steps'))
 def _kmeans(key, points, clusters, restarts, steps):
     def once(key):
-        centres = plus_plus(key, points, clusters)
-
-        def going(carry):
-            step, _, change, _ = carry
-            return (step < steps) & change
-
-        def move(carry):
-            step, centres, _, before = carry
-            own = jnp.argmin(distances(points, centres), 1).astype(jnp.int32)
-            members = jax.nn.one_hot(own, clusters, dtype=points.dtype)
-            count = jnp.sum(members, 0)[:, None]
-            means = members.T @ points / jnp.maximum(count, 1)
-            centres = jnp.where(count > 0, means, centres)
-            return step + 1, centres, jnp.any(own != before), own
-
-        nowhere = jnp.full(len(points), -1, jnp.int32)
-        _, centres, _, _ = jax.lax.while_loop(
-            going, move, (jnp.int32(0), centres, jnp.bool_(True), nowhere)
-        )
-        nearest = distances(points, centres)
-        own = jnp.argmin(nearest, 1).astype(jnp.int32)
-        return centres, own, jnp.sum(jnp.min(nearest, 1))
+        return lloyd(points, plus_plus(key, points, clusters), steps)
 
     found = jax.lax.map(once, jax.random.split(key, restarts))
     best = jnp.argmin(found[2])
     return jax.tree.map(lambda x: x[best], found)
+
+
+@functools.partial(jax.jit, static_argnames='steps')
+def lloyd(
+    points: jax.Array, centres: jax.Array, steps: int = 100
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Points [N, D], first centres [K, D] -> what `kmeans` gives, after `steps` moves at most.
+
+    It stops where no point changes its cluster; one that loses all its points stays where it is.
+    """
+
+    def going(carry):
+        step, _, change, _ = carry
+        return (step < steps) & change
+
+    def move(carry):
+        step, centres, _, before = carry
+        own = jnp.argmin(distances(points, centres), 1).astype(jnp.int32)
+        members = jax.nn.one_hot(own, len(centres), dtype=points.dtype)
+        count = jnp.sum(members, 0)[:, None]
+        means = members.T @ points / jnp.maximum(count, 1)
+        return step + 1, jnp.where(count > 0, means, centres), jnp.any(own != before), own
+
+    start = (jnp.int32(0), centres, jnp.bool_(True), jnp.full(len(points), -1, jnp.int32))
+    _, centres, _, _ = jax.lax.while_loop(going, move, start)
+    nearest = distances(points, centres)
+    own = jnp.argmin(nearest, 1).astype(jnp.int32)
+    return centres, own, jnp.sum(jnp.min(nearest, 1))
 
 
 def kmeans(
@@ -47,8 +54,7 @@ def kmeans(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Points [N, D] -> (centres [clusters, D], own cluster [N], sum of squared distances).
 
-    Lloyd's algorithm from k-means++, the best of `restarts`; a cluster that loses all its points
-    stays where it is.
+    Lloyd's algorithm from k-means++, the best of `restarts`.
 
     Raises:
       UserError: fewer points than clusters, or points that are not finite.
@@ -88,14 +94,16 @@ def distances(points: jax.Array, centres: jax.Array) -> jax.Array:
     return jnp.maximum(lengths - 2 * product, 0)
 
 
-def student(distances: jax.Array) -> jax.Array:
+def student(distances: jax.Array, freedom: float = 1.0) -> jax.Array:
     """Squared distances [N, K] in units of their scale -> soft assignments [N, K].
 
-    Student's t with one degree of freedom, as in t-SNE (Xie et al., Unsupervised deep embedding for
-    clustering analysis, 2016, equation 1).
+    Student's t, as in Xie et al., Unsupervised deep embedding for clustering analysis, 2016,
+    equation 1. One degree of freedom is for codes of two numbers; of D numbers, D - 1 keep far
+    clusters from outweighing the near one (van der Maaten, Learning a parametric embedding by
+    preserving local structure, 2009).
     """
-    kernel = 1 / (1 + distances)
-    return kernel / jnp.sum(kernel, -1, keepdims=True)
+    logs = -(freedom + 1) / 2 * jnp.log1p(distances / freedom)
+    return jax.nn.softmax(logs, -1)
 
 
 def sharpened(assignment: jax.Array, share: jax.Array) -> jax.Array:

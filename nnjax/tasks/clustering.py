@@ -20,7 +20,7 @@ def clustering(
     weight: NonNegative = 0.1,
     reconstruction: NonNegative = 1.0,
     start: Literal['codes', 'neighbours'] = 'codes',
-    width: Positive = 0.1,
+    width: Positive = 1.0,
     input: str = 'image',
     label: str = 'label',
 ) -> Task:
@@ -44,7 +44,7 @@ def clustering(
       weight: of the divergence
       reconstruction: weight of the mean square error of what the decoder gives back
       start: what the first clusters are found in
-      width: of the assignments, in mean square distances from the nearest centre at the start
+      width: variance of the assignments' kernel, in units of that about the first centres
       input: the batch's field that the model reads
       label: the field of the classes that clusters are scored by
     """
@@ -115,7 +115,7 @@ def clustering(
 def first_centres(
     code: np.ndarray, shape: tuple[int, int, int], start: str, seed: int
 ) -> tuple[np.ndarray, float]:
-    """Codes [N, D] -> (centres of `shape` [K, M, D], mean square distance from the nearest)."""
+    """Codes [N, D] -> (centres of `shape` [K, M, D], a number's variance about the nearest)."""
     clusters, each, _ = shape
     key = jax.random.key(seed)
     code = code[np.linspace(0, len(code) - 1, min(len(code), MOST)).astype(int)]
@@ -133,4 +133,4 @@ def first_centres(
             found = cluster.kmeans(jax.random.fold_in(key, number), mine, few, RESTARTS)[0]
             centres[number] = np.resize(found, shape[1:])
     apart = cluster.distances(jnp.asarray(code), jnp.asarray(centres.reshape(-1, shape[-1])))
-    return centres, max(float(apart.min(1).mean()), 1e-12)
+    return centres, max(float(apart.min(1).mean()) / shape[-1], 1e-12)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnjax import texts
-from nnjax.data import prepare, spec
+from nnjax.data import preparation, prepare, spec
 from nnjax.data.preparation import Preparation
 from nnjax.data.source import Rows
 from nnjax.data.text import subword, tokenizers
@@ -121,7 +121,7 @@ def test_ids_lengths_begin_and_end(kind):
     assert (ids[:, 0] == BEGIN).all() and found['label'].tolist() == [0, 1, 2]
     assert all(row[n - 1] == END and not row[n:].any() for row, n in zip(ids, lengths))
     assert ids[1].tolist() == [BEGIN, END, 0, 0, 0] and 'text_offsets' not in found
-    assert made.spec() == {n: (a.shape[1:], a.dtype) for n, a in found.items()}
+    assert made.spec == {n: (a.shape[1:], a.dtype) for n, a in found.items()}
     assert made.vocabularies['text'].decode(ids)[:2].tolist() == ['ab', '']
     again = json.loads(json.dumps(made.statistics))
     other = Preparation(spec.parse(f'{kind}({size}5)', prepare), source(text=['x']), again)
@@ -143,6 +143,14 @@ def test_fields_share_a_vocabulary_or_have_their_own():
     found, made = prepared(own, train, {'source': texts.array(['a'])})
     assert set(found) == {'source', 'source_length'}  # as in prediction
     assert made.vocabularies['target'].size == FIRST + 4  # a, c, d and the space
+
+
+def test_a_vocabulary_of_very_many_texts_comes_from_a_part_evenly_spaced(monkeypatch):
+    monkeypatch.setattr(preparation, 'FIT_BYTES', 256 * 10)
+    made = Preparation(
+        spec.parse('words(999, 3)', prepare), source(text=[f'w{n}' for n in range(50)])
+    )
+    assert made.statistics[0]['vocabulary'].split() == sorted(f'w{n}' for n in range(0, 50, 5))
 
 
 def test_what_is_cut_is_counted_once(capsys):
@@ -216,7 +224,8 @@ def test_a_vocabulary_is_the_same_in_every_process(root):
         'from nnjax.data.builders.number_words import english, german\n'
         'from nnjax.data.text import subword\n'
         'found = [f(n) for n in range(0, 10000, 37) for f in (english, german)]\n'
-        'print(subword.learn_unigram(found, 300), subword.learn_bpe(found, 300))'
+        'for size in (280, 300, 400):\n'
+        '    print(subword.learn_unigram(found, size), subword.learn_bpe(found, size))'
     )
     run = lambda: (
         subprocess.run(

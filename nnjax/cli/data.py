@@ -1,10 +1,11 @@
-"""prepares a data set, or draws a picture of an experiment's batches
+"""prepares a data set, or shows an experiment's batches
 
 nnjax data prepare NAME [--source=FOLDER]    prepares NAME for training
-nnjax data show --config=EXPERIMENT          writes a picture of an augmented training batch
+nnjax data show --config=EXPERIMENT          a picture of an augmented training batch, or its texts
 nnjax data show --config=EXPERIMENT --operations    ... of what each operation does to its images
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from nnjax.cli import options
 from nnjax.errors import UserError, unknown
 
 ARGUMENTS = 'prepare NAME | show'
+ENLARGED = 160  # pixels across a picture with boxes, about
 PAIRS, WIDE = 4, 144  # of examples for each operation; pixels across one: its name fits below
 
 
@@ -62,7 +64,7 @@ def run(parsed: options.Options) -> None:
 def _show(parsed: options.Options) -> None:
     spec = options.required(parsed, 'config')
     from nnjax import config as configs
-    from nnjax.report import pictures, sheet
+    from nnjax.report import pictures, scenes, sheet
     from nnjax.training import feed
     from nnjax.training.setup import setup
 
@@ -71,9 +73,12 @@ def _show(parsed: options.Options) -> None:
     if output.suffix != '.png':
         raise UserError(f'--output={output}: the picture is a .png')
     made = setup(config)
-    if 'image' not in made.example or len(made.example['image'][0]) != 3:
-        raise UserError(f'{spec} has no images to show (fields: {", ".join(made.example)})')
     step = parsed.flags.step
+    if 'image' not in made.example or len(made.example['image'][0]) != 3:
+        if not made.prepare.vocabularies:
+            raise UserError(f'{spec} has no images or texts to show ({", ".join(made.example)})')
+        _tell(made, feed.augmented(made, step, parsed.flags.examples))
+        return
     if parsed.flags.operations:
         rows = feed.operations(made, step, PAIRS)
         images = np.concatenate([pictures.pixels(images) for images in rows.values()])
@@ -83,10 +88,25 @@ def _show(parsed: options.Options) -> None:
         print(f'{len(rows) - 1} operations on examples of step {step} in {output}')
         return
     batch = feed.augmented(made, step, parsed.flags.examples)
-    labels = batch.get(config.task.get('label'), [''] * len(batch['image']))
-    captions = [_caption(label, made.dataset.labels) for label in labels]
-    sheet.write(output, batch['image'], captions)
+    names, images = made.dataset.labels, pictures.pixels(batch['image'])
+    labels = batch.get(config.task.get('label'), [''] * len(images))
+    if 'boxes' in batch:
+        objects = [scenes.truth(*pair, names) for pair in zip(batch['boxes'], labels)]
+        images = np.stack([scenes.drawn(*pair, wide=ENLARGED) for pair in zip(images, objects)])
+        captions = [f'{len(boxes)} objects' for boxes in objects]
+    else:
+        captions = [_caption(label, names) for label in labels]
+    sheet.write(output, images, captions)
     print(f'{len(captions)} examples of step {step} in {output}')
+
+
+def _tell(made, batch) -> None:
+    """Prints the examples of a batch as JSON lines, token ids as texts."""
+    written = {n: v.decode(batch[n]).tolist() for n, v in made.prepare.vocabularies.items()}
+    for row in range(len(batch['mask'])):
+        other = {n: a[row].tolist() for n, a in batch.items() if n not in written and n != 'mask'}
+        own = {n: texts[row] for n, texts in written.items()}
+        print(json.dumps({**own, **other}, ensure_ascii=False))
 
 
 def _caption(label, names: tuple[str, ...]) -> str:

@@ -152,12 +152,19 @@ def _kept(prepared: Prepared, piece: Piece, size: tuple[int, int] | None) -> Arr
         stream = Stream(prepared, piece.split, size)
         example = sum(np.prod(shape) * dtype.itemsize for shape, dtype in stream.spec.values())
         rows = np.arange(piece.low, piece.high)
-        return stream[rows] if example * len(rows) <= KEPT_BYTES else {}
+        return stream[rows] if (example + _text_bytes(stream)) * len(rows) <= KEPT_BYTES else {}
 
     key = f'{prepared.digest} {tuple(piece)}' + (f' {size}' if size else '')
     name = re.sub('[/:]', '-', prepared.name)
     key = hashlib.sha256(key.encode()).hexdigest()[:12]
     return kept.arrays(f'{name}-{prepared.path.name}-{key}', decoded)
+
+
+def _text_bytes(stream: 'Stream') -> float:
+    """Bytes that the texts of an example have, about."""
+    names = [name for name, (_, dtype) in stream.spec.items() if dtype.kind == 'T']
+    some = stream[np.unique(np.linspace(0, len(stream) - 1, 16).astype(int))] if names else {}
+    return sum(np.mean([len(text.encode()) for text in some[name].tolist()]) for name in names)
 
 
 class Stream:

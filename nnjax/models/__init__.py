@@ -4,11 +4,14 @@ from nnjax.models.autoencoder import VAE, Autoencoder
 from nnjax.models.clusters import Clusters
 from nnjax.models.cnn import CNN
 from nnjax.models.deep_cnn import DeepCNN
+from nnjax.models.detector import Detector
+from nnjax.models.embedder import Embedder
 from nnjax.models.googlenet import GoogLeNet
 from nnjax.models.mlp import MLP
 from nnjax.models.resnet import CifarResNet, ResNet
 from nnjax.models.rnn import RNN
 from nnjax.models.tabular import TabularMLP
+from nnjax.models.transformer import Transformer, TransformerDecoder, TransformerEncoder
 from nnjax.models.vgg import VGG
 from nnjax.models.vit import ViT
 
@@ -22,8 +25,13 @@ __all__ = [
     'CifarResNet',
     'Clusters',
     'DeepCNN',
+    'Detector',
+    'Embedder',
     'GoogLeNet',
     'ResNet',
     'TabularMLP',
+    'Transformer',
+    'TransformerDecoder',
+    'TransformerEncoder',
     'ViT',
 ]

@@ -4,9 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from nnjax.fields import BelowOne, Count
-from nnjax.models import layers
 from nnjax.models.autoencoder import Autoencoder
-from nnjax.ops import cluster, normalize
+from nnjax.ops import cluster, normalize, shard
 
 
 class Clusters(Autoencoder):
@@ -45,7 +44,7 @@ class Clusters(Autoencoder):
         if train:
             code = self.encode(x if clean is None else clean)
             wanted = jax.lax.stop_gradient(self._assignment(code))
-            now = normalize.batch_mean(wanted, layers.device_axis())
+            now = normalize.batch_mean(wanted, shard.current().axis)
             if self.is_mutable_collection('batch_stats') and not self.is_initializing():
                 self.share.value = self.momentum * self.share.value + (1 - self.momentum) * now
             found |= {'wanted': wanted, 'share': self.share.value}

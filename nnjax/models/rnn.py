@@ -105,9 +105,12 @@ class RNN(nn.Module):
     def __call__(
         self, x: jax.Array, lengths: jax.Array | None = None, train: bool = False
     ) -> jax.Array:
-        x = sequences.embedded(self, x, lengths)
-        if self.vocabulary is not None:
-            x = self.drop(x, train)
+        sequences.check('RNN', x, self.vocabulary)
+        real = sequences.real(x, lengths)
+        if self.vocabulary is None:
+            x = sequences.frames(x, real)
+        else:
+            x = self.drop(self.embed(x, real), train)
         for number, layer in enumerate(self.forwards):
             y, _ = layer(x, layer.states(len(x)))
             if self.bidirectional:
@@ -124,13 +127,13 @@ class RNN(nn.Module):
             x = sequences.pooled(x, lengths, self.pool)
         return self.head(x).astype(jnp.float32)
 
-    def begin(self, rows: int, length: int) -> Cache:
-        """The states before the first token of `rows` texts; the length is not bounded.
+    def begin(self, rows: int, length: int, beams: int = 1) -> Cache:
+        """The states before the first token of `rows` texts; neither length nor beams are bounded.
 
         Raises:
           UserError: this model does not go from token to token.
         """
-        del length
+        del length, beams
         if self.vocabulary is None or self.bidirectional or self.pool != 'none':
             raise UserError("RNN: decoding needs vocabulary, pool='none' and one direction")
         return [layer.states(rows) for layer in self.forwards]

@@ -27,9 +27,9 @@ class Task:
       metrics: (outputs, batch) -> {name: (values, weights)}.
       predict: (apply, batch) -> {name: array [B, ...]} on the device, apply(*inputs) -> outputs, or
         apply(*arguments, method=NAME) for another method of the model.
-      score: (predictions, examples) -> {name: float} on the host, over a whole split without
-        padding; both are {name: array [N, ...]}, examples without the model's inputs, but with the
-        split's texts.
+      score: (predictions, examples) -> {name: float, or text that says how it was made} on the
+        host, over a whole split without padding; both are {name: array [N, ...]}, examples
+        without the model's inputs, but with the split's texts.
       texts: {prediction: field} where what is predicted are ids [B, T] of the vocabulary of a
         field; outside the device they are texts.
       quotes: {prediction: field} where what is predicted are the characters [B, 2], from and to, of
@@ -39,6 +39,8 @@ class Task:
       begin: (predictions, shapes, seed) -> {'params/centres': array}, initial values that follow
         from the predictions over the training split, made once when a run begins; `shapes` are
         those of all the model's arrays, by name.
+      row: (one example's predictions {name: array}, class names) -> what `nnjax predict` writes of
+        it, on the host; where it is None, each prediction under its name.
     """
 
     inputs: Callable[[Batch], tuple[Any, ...]]
@@ -50,6 +52,7 @@ class Task:
     quotes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     gallery: Callable[[Callable, Batch], dict[str, jax.Array]] | None = None
     begin: Callable[[dict, dict[str, tuple[int, ...]], int], dict[str, np.ndarray]] | None = None
+    row: Callable[[dict[str, np.ndarray], tuple[str, ...]], dict[str, Any]] | None = None
 
 
 def field(batch: Batch, name: str) -> tuple[jax.Array, ...]:

@@ -91,12 +91,13 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.pad(part, fill(part)) for part in parts])
 
 
-def score(made: Setup, predictions: dict[str, np.ndarray]) -> dict[str, float]:
+def score(made: Setup, predictions: dict[str, np.ndarray]) -> dict[str, float | str]:
     """The task's host scores over a split's predictions; {} where it has none."""
     task = made.program.task(made.hyperparameters['task'])
     if task.score is None:
         return {}
-    return {n: float(v) for n, v in task.score(predictions, predictions).items()}
+    found = task.score(predictions, predictions)
+    return {n: v if isinstance(v, str) else float(v) for n, v in found.items()}
 
 
 def kept(

@@ -12,6 +12,7 @@ from nnjax.training.setup import Setup
 from nnjax.training.state import State
 
 ROWS = 256  # examples in a call
+UNKNOWN = 1  # the id of no known token
 
 
 def predict(made: Setup, state: State, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -30,10 +31,15 @@ def averaged(made: Setup, run: Callable, state: State, batch: dict) -> dict[str,
 
     `run` is the compiled `step.predict` or `step.predict_step`; a 'loss' is the batch's own.
     """
-    first, *others = (
-        jax.device_get(run(state, batch, made.hyperparameters, np.int32(view)))
-        for view in range(made.views)
-    )
+    try:
+        first, *others = (
+            jax.device_get(run(state, batch, made.hyperparameters, np.int32(view)))
+            for view in range(made.views)
+        )
+    except KeyError as error:
+        raise UserError(
+            f'the task wants the field {error}; what is to be predicted has: {", ".join(batch)}'
+        ) from None
     if not others:
         return first
     means = {
@@ -53,7 +59,9 @@ def readable(
     for name, field in task.texts.items():
         if field not in made.prepare.vocabularies:
             raise UserError(f'the task writes {field!r}, of which prepare makes no tokens')
-        found[name] = made.prepare.vocabularies[field].decode(predictions[name])
+        vocabulary, ids = made.prepare.vocabularies[field], predictions[name]
+        # A model may have room for more ids than there are tokens.
+        found[name] = vocabulary.decode(np.where(ids < vocabulary.size, ids, UNKNOWN))
     for name, field in task.quotes.items():
         pairs = zip(raw[field].tolist(), predictions[name].tolist(), strict=True)
         found[name] = texts.array(text[low:high] for text, (low, high) in pairs)
@@ -77,10 +85,18 @@ def _batches(arrays: dict[str, np.ndarray], rows: int) -> Iterator[tuple[int, di
 
 
 def rows(made: Setup, names: list[str], predictions: dict[str, np.ndarray]) -> list[dict]:
-    """One dictionary an example: its name, and per prediction the class and its probability."""
+    """One dictionary an example: its name, and what the task says of it.
+
+    By default that is each prediction; of a probability, the class and its probability.
+    """
     found = []
+    task = made.program.task(made.hyperparameters['task'])
     for number, name in enumerate(names):
         row = {'input': name}
+        if task.row:
+            one = {key: values[number] for key, values in predictions.items()}
+            found.append(row | task.row(one, made.dataset.labels))
+            continue
         for key, values in predictions.items():
             value = values[number]
             if key == 'probability':

@@ -1,8 +1,9 @@
 """Device operations on training examples, inside the compiled step: what a config's `augment` names.
 
 Each function here makes one of the operations of `operation`. They read and write the field 'image',
-float [H, W, C], and keep its shape and dtype. Those of colour and tone want values in [0, 1] and
-clip to them: `prepare='scale'` comes first, and `normalize`, where it is wanted, last.
+float [H, W, C], and keep its shape and dtype; those that move pixels move 'boxes' with them, where
+there are any. Those of colour and tone want values in [0, 1] and clip to them: `prepare='scale'`
+comes first, and `normalize`, where it is wanted, last.
 """
 
 from nnjax.data.augment.colour import color_jitter, grayscale, normalize

@@ -66,6 +66,7 @@ class Lanes:
         self._valid = made.dataset.valid and Evaluator(made, made.dataset.valid)
         self._chunked = runner.chunked(made)
         self._checkpoints = checkpoints and checkpoint.Checkpoints(checkpoints, made.config.keep)
+        self._first_runs = checkpoints and checkpoints.with_name(f'{checkpoints.name}-first')
         self._seats = self._begin()
         self._rows = Rows(made, self.seeds.tolist(), self.step)
         self._placed()
@@ -105,8 +106,8 @@ class Lanes:
             on = np.flatnonzero(whole['on']).tolist()
             whole = {name: whole[name] for name in ('carry', 'best')}
         else:
-            given, _ = initial.given(self.made)
-            whole = seats.stack([self._first(lane, given) for lane in on])
+            given = initial.of_seeds(self.made, self.seeds.tolist(), self._first_runs)
+            whole = seats.stack([self._first(lane, given[int(self.seeds[lane])]) for lane in on])
         return Seats(whole, on, *self._size, self.run.placement)
 
     def _first(self, lane: int, given: Mapping) -> Tree:

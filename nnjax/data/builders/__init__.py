@@ -14,6 +14,7 @@ from nnjax import cache
 from nnjax.errors import UserError, nearest
 
 OWN = (
+    'descriptions',
     'diabetes',
     'digit_scenes',
     'digits',

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from nnjax import build, schema
@@ -100,7 +99,7 @@ class Lanes:
         on = list(range(len(self.points)))
         if self._checkpoints and self._checkpoints.steps():
             placed = lambda leaf: self.run.placement.replicated
-            whole = self._checkpoints.restore(template(self.made, len(on)), placed)
+            whole = self._checkpoints.restore(programs.template(self.made, len(on)), placed)
             whole = jax.device_get(whole)
             self.numbers, self.step = whole['numbers'], int(whole['step'])
             on = np.flatnonzero(whole['on']).tolist()
@@ -289,13 +288,3 @@ class Lanes:
     def close(self) -> None:
         if self._checkpoints:
             self._checkpoints.close()
-
-
-def template(made: Setup, count: int) -> Tree:
-    """The shapes of a checkpoint of so many lanes."""
-    carry, best = jax.eval_shape(lambda s: runner.first(made, s), made.state)
-    one = {'carry': carry, 'best': best, 'numbers': made.hyperparameters, 'on': np.bool_(True)}
-    shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((count, *jnp.shape(x)), jnp.result_type(x)), one
-    )
-    return {**shapes, 'step': jax.ShapeDtypeStruct((), np.int32)}

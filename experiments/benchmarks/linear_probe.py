@@ -10,7 +10,7 @@ whole images. RUN is a run folder of an autoencoder of images with labels.
 import math
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -21,6 +21,7 @@ WORKDIR = flags.DEFINE_string('workdir', None, 'run folder', required=True)
 
 
 def main(_):
+    logging.set_verbosity(logging.ERROR)
     made, state = restore.run(WORKDIR.value)
     sides, labels, codes = {}, {}, {}
     for split in ('train', 'test'):

@@ -8,7 +8,7 @@ from nnjax.training import optim
 
 def get_config(arg=''):
     c = base(arg)
-    c.total = '100 epochs'
+    c.total = '30 epochs'
     c.init_from = 'experiment:digits_autoencoder'
     c.init_fresh = '^(centres|share|scale)$'
     # Nothing is chosen while it trains: the last step counts, and every example can be learned from.

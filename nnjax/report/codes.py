@@ -40,7 +40,7 @@ def sections(run: Run) -> list[Section]:
     centres = found.get('gallery_centres')
     if centres is not None and centres.ndim == 5:
         note = "What the centres decode to; a column is a cluster's."
-        cards.append(Card('Centres', grid(centres.swapaxes(0, 1)), '', note, True))
+        cards.append(Card('Centres', grid(centres.swapaxes(0, 1)), '', note))
     if (card := matches(run)) is not None:
         cards.append(card)
     if (code := found.get('code')) is not None and code.ndim == 2 and len(code) > 2:

@@ -69,7 +69,8 @@ def _taken(made: Setup, seed: int, folder: Path | None, quiet: bool) -> tuple[di
         return {}, ''
     here = _variables(made.state)
     if source.startswith(EXPERIMENT):
-        there = _trained(made, source.removeprefix(EXPERIMENT), seed, folder, quiet)
+        name = source.removeprefix(EXPERIMENT)
+        there = _trained(name, made.config.smoke, seed, folder, quiet)
     else:
         there = read(source)
     if not any(name.startswith('params/') for name in there):
@@ -96,17 +97,16 @@ def _taken(made: Setup, seed: int, folder: Path | None, quiet: bool) -> tuple[di
 
 
 def _trained(
-    made: Setup, name: str, seed: int, folder: Path | None, quiet: bool
+    name: str, smoke: bool, seed: int, folder: Path | None, quiet: bool
 ) -> dict[str, np.ndarray]:
-    """Trains an experiment, or goes on with it, as the run itself is -> its best parameters."""
+    """Trains an experiment, or goes on with it -> its best parameters."""
     from nnjax.training import loop
 
-    own = made.config
     with contextlib.ExitStack() as stack:
         place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        config = configs.load(f'{name}:smoke' if own.smoke else name, {'seed': str(seed)})
-        for field in ('parallel', 'devices', 'precision'):
-            configs.put(config, field, own.get(field))
+        # Devices are left as that experiment has them: what the task begins with may leap at a
+        # last bit, and shall not depend on how this run is shared out.
+        config = configs.load(f'{name}:smoke' if smoke else name, {'seed': str(seed)})
         loop.train(config, place / 'first', experiment=name, quiet=quiet)
         return restore.arrays(place / 'first')
 

@@ -1,6 +1,7 @@
 """Models by name: `bind(models.CNN, channels=(32, 64))`."""
 
 from nnjax.models.autoencoder import VAE, Autoencoder
+from nnjax.models.clusters import Clusters
 from nnjax.models.cnn import CNN
 from nnjax.models.deep_cnn import DeepCNN
 from nnjax.models.detector import Detector
@@ -22,6 +23,7 @@ __all__ = [
     'VGG',
     'Autoencoder',
     'CifarResNet',
+    'Clusters',
     'DeepCNN',
     'Detector',
     'Embedder',

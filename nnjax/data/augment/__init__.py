@@ -17,6 +17,7 @@ from nnjax.data.augment.geometry import (
     translate,
 )
 from nnjax.data.augment.mixing import cutmix, mixup
+from nnjax.data.augment.operation import keep
 from nnjax.data.augment.policy import rand_augment
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     'flip',
     'gaussian_blur',
     'grayscale',
+    'keep',
     'mixup',
     'noise',
     'normalize',

@@ -61,7 +61,7 @@ def init(
 
     The arrays {'params/Dense_0/kernel': ...} that are `given` take the place of random ones.
     """
-    inputs = program.task(hyperparameters['task']).inputs(batch)
+    inputs = program.task(hyperparameters['task']).inputs(_seen(program, batch))
     variables = program.model.init(jax.random.key(seed), *inputs, train=False)
     variables = paths.replaced(variables, given)
     params = variables.pop('params', {})

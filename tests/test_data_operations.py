@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnjax.data import augment, pipeline, prepare, spec
+from nnjax.data import augment, preparation, prepare, spec
+from nnjax.data.preparation import Preparation
 from nnjax.data.source import Rows
 from nnjax.errors import UserError
 
@@ -147,7 +148,7 @@ def test_bad_text_is_one_line_and_runs_nothing(text, words):
 def test_scale_and_standardize():
     rng = np.random.default_rng(0)
     train = Rows({'image': rng.integers(0, 256, (50, 4, 4, 3)).astype(np.uint8)})
-    apply_all = pipeline.fit(spec.parse('scale | standardize', prepare), train)
+    apply_all = Preparation(spec.parse('scale | standardize', prepare), train)
     done = apply_all(train[np.arange(50)])['image']
     assert done.dtype == np.float32
     np.testing.assert_allclose(done.mean((0, 1, 2)), 0, atol=1e-6)
@@ -161,13 +162,13 @@ def test_scale_and_standardize():
 def test_a_constant_channel_does_not_divide_by_zero():
     rows = Rows({'image': np.ones((5, 2, 2, 1), np.uint8)})
     assert np.all(
-        pipeline.fit(spec.parse('standardize', prepare), rows)(rows[np.arange(5)])['image'] == 0
+        Preparation(spec.parse('standardize', prepare), rows)(rows[np.arange(5)])['image'] == 0
     )
 
 
 def test_resize():
     rows = Rows({'image': np.full((2, 10, 8, 3), 7, np.uint8)})
-    done = pipeline.fit(spec.parse('resize(5, 4)', prepare), rows)(rows[np.arange(2)])['image']
+    done = Preparation(spec.parse('resize(5, 4)', prepare), rows)(rows[np.arange(2)])['image']
     assert done.shape == (2, 5, 4, 3) and np.all(done == 7)
 
 
@@ -250,7 +251,7 @@ def test_rotate_is_scipy_s_bilinear_interpolation(shape, degrees):
 def test_standardize_of_far_away_columns_is_exact():
     values = np.random.default_rng(0).normal(1e4, 1.0, (3000, 5)).astype(np.float32)
     train = Rows({'features': values})
-    done = pipeline.fit(spec.parse("standardize('features')", prepare), train)(
+    done = Preparation(spec.parse("standardize('features')", prepare), train)(
         train[np.arange(3000)]
     )['features']
     wide = values.astype(np.float64)
@@ -268,18 +269,18 @@ class Unread(Rows):
 def test_training_data_is_read_for_statistics_alone():
     train = Unread({'image': np.zeros((5, 4, 4, 1), np.uint8)})
     batch = {'image': np.full((2, 4, 4, 1), 255, np.uint8)}
-    done = pipeline.fit(spec.parse('resize(2, 2) | scale', prepare), train)(batch)['image']
+    done = Preparation(spec.parse('resize(2, 2) | scale', prepare), train)(batch)['image']
     assert done.shape == (2, 2, 2, 1) and np.all(done == 1)
     operations = spec.parse('scale | standardize', prepare)
-    assert pipeline.prepared_spec(operations, train) == {'image': ((4, 4, 1), np.float32)}
+    assert Preparation(operations, train).spec() == {'image': ((4, 4, 1), np.float32)}
     with pytest.raises(AssertionError):
-        pipeline.fit(operations, train)(batch)
+        Preparation(operations, train)(batch)
 
 
 def test_statistics_of_a_large_split_come_from_a_part_of_it(monkeypatch):
-    monkeypatch.setattr(pipeline, 'FIT_BYTES', 40)
+    monkeypatch.setattr(preparation, 'FIT_BYTES', 40)
     rows = Rows({'features': np.arange(100, dtype=np.float32)[:, None]})
-    done = pipeline.fit(spec.parse("standardize('features')", prepare), rows)(
+    done = Preparation(spec.parse("standardize('features')", prepare), rows)(
         rows[np.array([0, 45])]
     )['features']
     part = np.arange(0, 100, 10)  # ten rows of four bytes, evenly spaced
@@ -291,4 +292,4 @@ def test_statistics_of_a_large_split_come_from_a_part_of_it(monkeypatch):
 def test_resize_after_scale_is_refused():
     rows = Rows({'image': np.zeros((2, 8, 8, 1), np.uint8)})
     with pytest.raises(UserError, match='put resize first'):
-        pipeline.prepared_spec(spec.parse('scale | resize(4, 4)', prepare), rows)
+        Preparation(spec.parse('scale | resize(4, 4)', prepare), rows).spec()

@@ -220,7 +220,8 @@ def test_a_damaged_file_and_an_empty_folder_are_refused(tmp_path, source):
     (tmp_path / 'a.safetensors').write_bytes(b'no tensors, but some text')
     with pytest.raises(UserError, match='cannot be read'):
         start(net(init_from=str(tmp_path / 'a.safetensors')))
-    shutil.copy(source[0] / 'config.json', tmp_path)
+    for name in ('config.json', 'prepare.json'):
+        shutil.copy(source[0] / name, tmp_path)
     with pytest.raises(UserError, match='no checkpoint in'):
         start(net(init_from=str(tmp_path)))
     assert not (tmp_path / 'checkpoints').exists()  # another's folder is only read

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnjax import config as configs
-from nnjax import schema
+from nnjax import schema, texts
 from nnjax.errors import UserError, unknown
 from nnjax.ops import metrics
 from nnjax.sweep import table
@@ -139,7 +139,7 @@ def examples(side: Side, metric: str) -> dict[str, np.ndarray]:
     recorded, path = side.value(seed, metric), side.run / 'predictions' / 'test.npz'
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = texts.from_file({name: file[name] for name in file.files})
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         raise UserError(f'{path} cannot be read: compare several seeds') from None
     label = arrays.get(str(side.fields.get('task.label', 'label')))

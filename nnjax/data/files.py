@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nnjax import texts
 from nnjax.data import images, tables
 from nnjax.data.source import Arrays
 from nnjax.errors import UserError
@@ -59,21 +60,24 @@ def numeric(
 ) -> tuple[dict[str, Arrays], tuple[str, ...]]:
     """{split: {field: array}} -> (the same as JAX takes it, names of the classes).
 
-    64 bits become 32, 'image' [N, H, W] gains a channel, 'label' [N, 1] becomes int32 [N]. Labels
-    that are texts become the numbers of the classes, which are in alphabetical order.
+    64 bits become 32, 'image' [N, H, W] gains a channel, 'label' [N, 1] becomes int32 [N]; texts [N]
+    have variable width. Labels that are texts become the numbers of the classes, which are in
+    alphabetical order.
 
     Raises:
       UserError: an array without rows, of other than finite numbers, or too large for int32.
     """
-    texts = [s['label'] for s in splits.values() if 'label' in s and s['label'].dtype.kind in 'US']
-    names: tuple[str, ...] = tuple(np.unique(np.concatenate(texts)).astype(str)) if texts else ()
-    if texts and len(texts) != sum('label' in fields for fields in splits.values()):
+    named = [s['label'] for s in splits.values() if 'label' in s and s['label'].dtype.kind in 'TUS']
+    names: tuple[str, ...] = tuple(np.unique(np.concatenate(named)).astype(str)) if named else ()
+    if named and len(named) != sum('label' in fields for fields in splits.values()):
         raise UserError(f'{owner}: labels are texts in some splits and numbers in others')
 
     def one(split: str, name: str, array: np.ndarray) -> np.ndarray:
         place = f'{owner}: {name} of {split}'
         if name == 'label' and names:
             array = np.searchsorted(names, array.astype(str))
+        if array.dtype.kind in 'TU' and array.ndim == 1 and name != 'image':
+            return array.astype(texts.TEXT)
         if array.dtype.kind not in 'biuf':
             raise UserError(f'{place} holds {array.dtype}, not numbers')
         if array.ndim == 0:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nnjax import cache
+from nnjax import cache, texts
 
 KEPT_BYTES = 1 << 30  # what decodes to less is kept in memory, and as arrays on disk
 
@@ -21,13 +21,13 @@ def arrays(name: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np
     path = cache.root() / 'arrays' / f'{name}.npz'
     try:
         with np.load(path, allow_pickle=False) as kept:
-            return {field: kept[field] for field in kept.files}
+            return texts.from_file({field: kept[field] for field in kept.files})
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
         made = make()
     temporary = path.with_name(f'.{path.stem}.{os.getpid()}.npz')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(temporary, **made)
+        np.savez(temporary, **texts.to_file(made))
         os.replace(temporary, path)
     except OSError:  # a full or read-only disk costs time, not the run
         with contextlib.suppress(OSError):

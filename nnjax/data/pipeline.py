@@ -1,63 +1,17 @@
 """From a source to batches: whole splits for the device, streams through grain, padded evaluation."""
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from nnjax.data.order import order
-from nnjax.data.prepare import Apply, Fit, Fixed
 from nnjax.data.source import Arrays, Source
 
-FIT_BYTES = 1 << 28  # statistics of a larger split come from so much of it, evenly spaced
+Apply = Callable[[Arrays], Arrays]
+
 BLOCK = 64  # steps whose row numbers are made together
 AHEAD = 4  # batches that are read ahead: two being made, two waiting
-
-
-def fit(operations: Sequence[Fit], train: Source) -> Apply:
-    """Operations -> one function of raw arrays, fitted on the training split at its first call.
-
-    Nothing is read where no operation has statistics.
-    """
-
-    @functools.cache
-    def fitted() -> list[Apply]:
-        if all(isinstance(operation, Fixed) for operation in operations):
-            return [operation.apply for operation in operations]
-        return _fit(operations, _sample(train))
-
-    def apply(arrays: Arrays) -> Arrays:
-        for one in fitted():
-            arrays = one(arrays)
-        return arrays
-
-    return apply
-
-
-def prepared_spec(operations: Sequence[Fit], train: Source) -> dict:
-    """{field: (shape, dtype)} of an example after the operations; reads no data."""
-    zeros = {n: np.zeros((2, *shape), dtype) for n, (shape, dtype) in train.spec.items()}
-    for one in _fit(operations, zeros):
-        zeros = one(zeros)
-    return {n: (array.shape[1:], array.dtype) for n, array in zeros.items()}
-
-
-def _fit(operations: Sequence[Fit], sample: Arrays) -> list[Apply]:
-    """Each operation fitted on what those before it make of the sample."""
-    fitted: list[Apply] = []
-    for operation in operations:
-        if fitted:
-            sample = fitted[-1](sample)
-        fitted.append(operation(sample))
-    return fitted
-
-
-def _sample(train: Source) -> Arrays:
-    row = sum(
-        int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in train.spec.values()
-    )
-    count = min(len(train), max(1, FIT_BYTES // max(1, row)))
-    return train[np.arange(count) * len(train) // count]
 
 
 def resident(source: Source, apply: Apply) -> Arrays:

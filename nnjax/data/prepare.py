@@ -1,63 +1,45 @@
-"""Host operations on arrays, run once on every split: deterministic, with statistics from train.
-
-An operation with its arguments is a function `fit(train arrays) -> apply(arrays) -> arrays`; one
-that learns nothing from train says so by being `Fixed`.
-"""
-
-import dataclasses
-from collections.abc import Callable
+"""Host operations on arrays, run once on every split: deterministic, with statistics from train."""
 
 import numpy as np
 
+from nnjax.data.preparation import Operation
 from nnjax.data.source import Arrays
 from nnjax.errors import UserError
 from nnjax.fields import Count, Positive
 
-Apply = Callable[[Arrays], Arrays]
-Fit = Callable[[Arrays], Apply]
 
-
-@dataclasses.dataclass(frozen=True)
-class Fixed:
-    """An operation that is the same whatever it is fitted on: no training example need be read."""
-
-    apply: Apply
-
-    def __call__(self, train: Arrays) -> Apply:
-        return self.apply
-
-
-def scale(high: Positive = 255.0, field: str = 'image') -> Fit:
+def scale(high: Positive = 255.0, field: str = 'image') -> Operation:
     """Divides by `high`, to float32: bytes to [0, 1]."""
     factor = np.float32(high)
-    return Fixed(
-        lambda arrays: {
+    return Operation(
+        lambda _, arrays: {
             **arrays,
             field: np.divide(_field(arrays, field), factor, dtype=np.float32, casting='unsafe'),
         }
     )
 
 
-def standardize(field: str = 'image') -> Fit:
+def standardize(field: str = 'image') -> Operation:
     """Subtracts the mean and divides by the standard deviation of each last-axis channel in train.
 
     float32; a channel that is constant in train is only centred.
     """
 
-    def fit(train: Arrays) -> Apply:
+    def learn(train: Arrays) -> dict[str, list[float]]:
         mean, deviation = _moments(_field(train, field))
-        return lambda arrays: {
-            **arrays,
-            field: (_field(arrays, field).astype(np.float32) - mean) / deviation,
-        }
+        return {'mean': mean.tolist(), 'deviation': deviation.tolist()}
 
-    return fit
+    def apply(statistics: dict[str, list[float]], arrays: Arrays) -> Arrays:
+        mean, deviation = (np.float32(statistics[name]) for name in ('mean', 'deviation'))
+        return {**arrays, field: (_field(arrays, field).astype(np.float32) - mean) / deviation}
+
+    return Operation(apply, learn)
 
 
-def resize(height: Count, width: Count, field: str = 'image') -> Fit:
+def resize(height: Count, width: Count, field: str = 'image') -> Operation:
     """Bilinear resize, with antialiasing, of uint8 images [N, H, W, C] to [N, height, width, C]."""
 
-    def apply(arrays: Arrays) -> Arrays:
+    def apply(_, arrays: Arrays) -> Arrays:
         from PIL import Image
 
         images = _field(arrays, field)
@@ -74,7 +56,7 @@ def resize(height: Count, width: Count, field: str = 'image') -> Fit:
 
         return {**arrays, field: np.stack([one(image) for image in images])}
 
-    return Fixed(apply)
+    return Operation(apply)
 
 
 def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from nnjax import texts
 from nnjax.data.order import permutation
 from nnjax.errors import UserError
 
@@ -42,8 +43,8 @@ class Rows:
     @property
     def fingerprint(self) -> str:
         check = 0
-        for name in sorted(self._arrays):
-            array = np.ascontiguousarray(self._arrays[name])
+        for name, array in sorted(texts.to_file(self._arrays).items()):
+            array = np.ascontiguousarray(array)
             head = f'{name}{array.shape}{array.dtype}'.encode()
             check = zlib.crc32(array.reshape(-1).view(np.uint8), zlib.crc32(head, check))
         return f'{check:08x}'

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nnjax import texts
 from nnjax.errors import UserError
 
 Record = dict[str, Any]  # one line of metrics.jsonl
@@ -123,7 +124,7 @@ def _arrays(folder: Path, notes: list[str]) -> dict[str, np.ndarray]:
         return {}
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return texts.from_file({name: arrays[name] for name in arrays.files})
     except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         notes.append(f'predictions/{path.name} could not be read.')
         return {}

@@ -22,9 +22,13 @@ class Task:
       inputs: batch -> positional arguments of the model.
       loss: (outputs, batch) -> (values, weights).
       metrics: (outputs, batch) -> {name: (values, weights)}.
-      predict: (apply, batch) -> {name: array [B, ...]} on the device, apply(*inputs) -> outputs.
+      predict: (apply, batch) -> {name: array [B, ...]} on the device, apply(*inputs) -> outputs, or
+        apply(*arguments, method=NAME) for another method of the model.
       score: (predictions, examples) -> {name: float} on the host, over a whole split without
-        padding; both are {name: array [N, ...]}, examples without the model's inputs.
+        padding; both are {name: array [N, ...]}, examples without the model's inputs, but with the
+        split's texts.
+      texts: {prediction: field} where what is predicted are ids [B, T] of the vocabulary of a
+        field; outside the device they are texts.
     """
 
     inputs: Callable[[Batch], tuple[Any, ...]]
@@ -32,3 +36,9 @@ class Task:
     metrics: Callable[[Any, Batch], dict[str, Weighted]]
     predict: Callable[[Callable, Batch], dict[str, jax.Array]] | None = None
     score: Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], dict[str, float]] | None = None
+    texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def field(batch: Batch, name: str) -> tuple[jax.Array, ...]:
+    """A field as models take it: its array, then its lengths and segments where it has them."""
+    return tuple(batch[n] for n in (name, f'{name}_length', f'{name}_segment') if n in batch)

@@ -51,7 +51,7 @@ class Evaluator:
         return other
 
     def predictions(self, state: State) -> dict[str, np.ndarray]:
-        """Every row's predictions, loss, example fields and index, in the split's order."""
+        """Every row's predictions, loss, example fields, texts and index, in the split's order."""
         made = self._made
         run = runner.compiled(made.program, made.placement, 'predict_step')
         task = made.program.task(made.hyperparameters['task'])
@@ -66,7 +66,8 @@ class Evaluator:
         found = hosts.gathered({n: np.concatenate([part[n] for part in parts]) for n in parts[0]})
         real = np.flatnonzero(found.pop('mask'))
         real = real[np.argsort(found['index'][real])]
-        return {name: array[real] for name, array in found.items()}
+        found = {name: array[real] for name, array in found.items()}
+        return {**found, **_texts(self._source, found['index']), **predict.texts(made, found)}
 
 
 def score(made: Setup, predictions: dict[str, np.ndarray]) -> dict[str, float]:
@@ -81,6 +82,12 @@ def kept(made: Setup, source: Source, predictions: dict[str, np.ndarray]) -> dic
     """What a run folder keeps of a split: predictions, the classes' names, the worst mistakes."""
     labels = np.array(made.dataset.labels, dtype=np.str_)
     return {**predictions, 'labels': labels, **_pictures(source, predictions)}
+
+
+def _texts(source: Source, index: np.ndarray) -> dict[str, np.ndarray]:
+    """The examples' fields of text."""
+    names = [name for name, (_, dtype) in source.spec.items() if np.dtype(dtype).kind == 'T']
+    return {name: source[index][name] for name in names}
 
 
 def _pictures(source: Source, predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

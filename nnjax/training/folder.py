@@ -18,6 +18,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from nnjax import config as configs
+from nnjax import texts
+from nnjax.data.preparation import Preparation, digest
 from nnjax.errors import UserError
 
 
@@ -121,6 +123,32 @@ class RunFolder(Folder):
     def checkpoints(self) -> Path:
         return self.path / 'checkpoints'
 
+    def create(
+        self, config: ConfigDict, experiment: str, data: str, preparation: Preparation
+    ) -> None:
+        """Also writes prepare.json: what the operations on the host have learned."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write(self.path / 'prepare.json', json.dumps(preparation.statistics))
+        super().create(config, experiment, data, prepare=digest(preparation.statistics))
+
+    def statistics(self) -> list[Any]:
+        """What the operations on the host had learned when the run began.
+
+        Raises:
+          UserError: prepare.json is missing, damaged, or another run's.
+        """
+        path, wanted = self.path / 'prepare.json', self.saved('prepare')['prepare']
+        try:
+            found = json.loads(path.read_text())
+        except (OSError, ValueError):
+            raise UserError(f'{path} is missing or damaged; the run cannot go on without') from None
+        if digest(found) != wanted:
+            raise UserError(
+                f'{path} is not that of this run ({digest(found)}, the checkpoints were trained '
+                f'with {wanted}): vocabularies and statistics must be those of the training'
+            )
+        return found
+
     def truncate(self, step: int) -> None:
         """Forgets the records after `step`: a resumed run writes them again."""
         self.rewrite(r for r in self.records() if r['step'] <= step and r['split'] != 'test')
@@ -134,7 +162,7 @@ class RunFolder(Folder):
         folder = self.path / 'predictions'
         folder.mkdir(exist_ok=True)
         temporary = folder / f'.{split}.npz'
-        np.savez(temporary, **arrays)
+        np.savez(temporary, **texts.to_file(arrays))
         os.replace(temporary, folder / f'{split}.npz')
 
 

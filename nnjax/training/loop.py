@@ -12,6 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from nnjax import config as configs
+from nnjax.data.preparation import digest
 from nnjax.errors import Interrupted, UserError
 from nnjax.training import hosts
 from nnjax.training import tensorboard as events
@@ -56,11 +57,12 @@ def train(
             return Result(_numbers(record), folder.records(), folder=folder.path)
     if tensorboard:
         events.require()
-    made = setup(config)
+    made = setup(config, folder.statistics() if folder and folder.exists and not force else None)
     if folder and folder.exists and not force:
         _same_data(folder, made.dataset.train.fingerprint)
     hosts.same('config', json.dumps(configs.to_json(config), sort_keys=True))
     hosts.same('data', made.dataset.train.fingerprint)
+    hosts.same('statistics', digest(made.prepare.statistics))
     with contextlib.ExitStack() as stack:
         run = Run(made, folder, experiment, quiet)
         if tensorboard and run.folder:

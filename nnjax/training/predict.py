@@ -19,7 +19,8 @@ def predict(made: Setup, state: State, arrays: dict[str, np.ndarray]) -> dict[st
         {name: value[:real] for name, value in averaged(made, run, state, batch).items()}
         for real, batch in _batches(made.prepare(arrays), ROWS)
     ]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return {**found, **texts(made, found)}
 
 
 def averaged(made: Setup, run: Callable, state: State, batch: dict) -> dict[str, np.ndarray]:
@@ -39,6 +40,16 @@ def averaged(made: Setup, run: Callable, state: State, batch: dict) -> dict[str,
         if name != 'loss'
     }
     return {**first, **{name: mean.astype(first[name].dtype) for name, mean in means.items()}}
+
+
+def texts(made: Setup, predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those predictions that are token ids, as texts [N]."""
+    vocabularies = made.prepare.vocabularies
+    return {
+        name: vocabularies[field].decode(predictions[name])
+        for name, field in made.program.task(made.hyperparameters['task']).texts.items()
+        if name in predictions
+    }
 
 
 def _batches(arrays: dict[str, np.ndarray], rows: int) -> Iterator[tuple[int, dict]]:

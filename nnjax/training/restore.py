@@ -38,7 +38,8 @@ def run(
     _, config = folder.config()
     for path, text in (overrides or {}).items():
         configs.override(config, path, text)
-    made = setup(config)
+    same = config.prepare == folder.config()[1].prepare
+    made = setup(config, folder.statistics() if same else None)
     checkpoints = Checkpoints(folder.checkpoints, config.keep)
     step = _step(checkpoint)
     carry, best = jax.eval_shape(functools.partial(runner.first, made), made.state)
@@ -46,7 +47,7 @@ def run(
     checkpoints.close()
     state, best = found['carry'].state, found['best']
     if checkpoint == 'best' and best and np.isfinite(best['value']):
-        state = state.replace(params=best['params'], ema=None, model_state=best['model_state'])
+        state = runner.best_state(state, best)
     return made, state
 
 

@@ -86,7 +86,8 @@ class Run:
         """Creates the run folder, or goes on from its latest checkpoint."""
         hosts.barrier()  # all have seen the folder as it was
         if self.folder and not folder.exists:
-            folder.create(self.made.config, experiment, self.made.dataset.train.fingerprint)
+            fingerprint = self.made.dataset.train.fingerprint
+            folder.create(self.made.config, experiment, fingerprint, self.made.prepare)
         hosts.barrier()
         if not folder.exists:
             raise UserError(

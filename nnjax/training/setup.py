@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,12 +14,14 @@ from ml_collections import ConfigDict
 
 from nnjax import build, duration
 from nnjax import config as configs
-from nnjax.data import augment, pipeline, prepare, spec
+from nnjax.data import augment, prepare, spec
 from nnjax.data.augment import chain
 from nnjax.data.augment.operation import Always, Pairwise
+from nnjax.data.preparation import Preparation
 from nnjax.data.source import Dataset, Slice
 from nnjax.errors import UserError
 from nnjax.training import parallel, step
+from nnjax.training.folder import RunFolder
 from nnjax.training.parallel import Placement
 from nnjax.training.state import State
 
@@ -36,7 +39,7 @@ class Setup:
       hyperparameters: its traced numbers.
       total: steps in the run.
       steps: a duration -> whole steps of this run.
-      prepare: host operations on a batch of raw arrays.
+      prepare: host operations on a batch of raw arrays, with what they learned from train.
       example: {field: (shape, dtype)} of a prepared example.
       resident: whether the training split stays on the device.
       placement: devices and how they share the work.
@@ -50,7 +53,7 @@ class Setup:
     hyperparameters: build.Hyperparameters
     total: int
     steps: Callable[[str], int]
-    prepare: Callable[[dict], dict]
+    prepare: Preparation
     example: dict[str, tuple[tuple[int, ...], np.dtype]]
     resident: bool
     placement: Placement
@@ -75,8 +78,10 @@ class Setup:
         return {**shapes, 'mask': jax.ShapeDtypeStruct((rows,), np.float32)}
 
 
-def setup(config: ConfigDict) -> Setup:
+def setup(config: ConfigDict, statistics: list[Any] | None = None) -> Setup:
     """A config -> its Setup; the model is traced for its shapes, nothing is computed.
+
+    `statistics` are those of `prepare`, of a run that has begun; else they are learned from train.
 
     Raises:
       UserError: whatever in the config cannot run, in one line.
@@ -100,7 +105,8 @@ def setup(config: ConfigDict) -> Setup:
     hyperparameters['total'] = np.float32(total)
 
     operations = spec.parse(config.prepare, prepare)
-    example = pipeline.prepared_spec(operations, dataset.train)
+    preparation = Preparation(operations, dataset.train, statistics or _inherited(config))
+    example = preparation.spec()
     program = step.Program(
         model=build.model(config),
         task=build.open_section(config.task, hyperparameters['task']),
@@ -119,7 +125,7 @@ def setup(config: ConfigDict) -> Setup:
         hyperparameters=hyperparameters,
         total=total,
         steps=to_steps,
-        prepare=pipeline.fit(operations, dataset.train),
+        prepare=preparation,
         example=example,
         resident=example_bytes(example) * len(dataset.train) <= RESIDENT_BYTES,
         placement=parallel.placement(config.parallel, config.devices),
@@ -127,6 +133,16 @@ def setup(config: ConfigDict) -> Setup:
     made = _trace(made)
     _check_outputs(made)
     return made
+
+
+def _inherited(config: ConfigDict) -> list[Any] | None:
+    """What operations learned in the run that `init_from` names, where they are the same here."""
+    folder = Path(config.get('init_from') or '')
+    if not (folder / RunFolder.FILE).is_file():
+        return None
+    there = RunFolder(folder)
+    same = there.saved('config')['config'].get('prepare') == config.prepare
+    return there.statistics() if same else None
 
 
 def _labels(config: ConfigDict, dataset: Dataset, example) -> chain.Labels | None:
@@ -181,7 +197,8 @@ def _trace(made: Setup) -> Setup:
         raise
     except KeyError as error:
         raise UserError(
-            f'the task wants the field {error} of a batch; the data has: {", ".join(made.example)}'
+            f'the task wants the field {error} of a batch; the data has: '
+            f'{", ".join(made.example)}{_unprepared(made.dataset)}'
         ) from error
     except (TypeError, ValueError) as error:
         first = (str(error).splitlines() or ['?'])[0]
@@ -213,6 +230,21 @@ def _check_outputs(made: Setup) -> None:
             f'the data has {len(labels)} classes, the model {classes}: '
             f'set --config.model.classes={len(labels)}'
         )
+    for field, vocabulary in made.prepare.vocabularies.items():
+        name = next(
+            (n for n in (f'{field}_vocabulary', 'vocabulary') if n in made.config.model), ''
+        )
+        size = name and made.config.model[name]
+        if size is not None and name and size < vocabulary.size:
+            raise UserError(
+                f'the vocabulary of {field!r} has {vocabulary.size} tokens, the model {size}: '
+                f'set --config.model.{name}={vocabulary.size}'
+            )
+
+
+def _unprepared(dataset: Dataset) -> str:
+    names = [name for name, (_, dtype) in dataset.train.spec.items() if np.dtype(dtype).kind == 'T']
+    return f', and texts that prepare can make numbers of: {", ".join(names)}' if names else ''
 
 
 def _shapes(example) -> str:

@@ -175,9 +175,14 @@ def augmented(program: Program, seed: jax.Array, step: jax.Array, batch: Batch) 
 
 
 def apply(program: Program, state: State) -> Callable:
-    """The model in evaluation mode as a function of its inputs."""
+    """The model in evaluation mode as a function of its inputs, or of those of another method."""
     variables = {'params': parallel.whole(state.best_params), **state.model_state}
-    return lambda *inputs: program.model.apply(variables, *inputs, train=False)
+
+    def call(*inputs, method=None, **options):
+        options = options if method else {'train': False}
+        return program.model.apply(variables, *inputs, method=method, **options)
+
+    return call
 
 
 def means(sums: Sums) -> dict[str, float]:

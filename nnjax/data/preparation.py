@@ -1,0 +1,114 @@
+"""Host operations one after another, with what they learned from the training split."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from nnjax import texts
+from nnjax.data.source import Arrays, Source
+from nnjax.errors import UserError
+
+FIT_BYTES = 1 << 28  # statistics of a larger split come from so much of it, evenly spaced
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """What a field's token ids mean.
+
+    Attributes:
+      size: ids are below it.
+      decode: ids [N, T], filled up with 0 -> texts [N].
+    """
+
+    size: int
+    decode: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+    """A host operation on raw arrays, row by row; the shapes of its results depend on its arguments.
+
+    Attributes:
+      apply: (statistics, arrays) -> arrays.
+      learn: arrays of the training split -> statistics, a JSON value; None where nothing is learned.
+      vocabularies: statistics -> {field: its Vocabulary}; None for an operation that makes no ids.
+    """
+
+    apply: Callable[[Any, Arrays], Arrays]
+    learn: Callable[[Arrays], Any] | None = None
+    vocabularies: Callable[[Any], Mapping[str, Vocabulary]] | None = None
+
+
+class Preparation:
+    """Raw arrays -> prepared arrays, without the texts that no operation made numbers of."""
+
+    def __init__(
+        self, operations: Sequence[Operation], train: Source, statistics: list | None = None
+    ):
+        """Statistics are those given, or learned from `train` when they are first needed.
+
+        Raises:
+          UserError: statistics of other operations.
+        """
+        if statistics is not None and len(statistics) != len(operations):
+            raise UserError(
+                f'the statistics are those of {len(statistics)} operations, prepare has '
+                f'{len(operations)}'
+            )
+        self._operations, self._train, self._given = operations, train, statistics
+
+    @functools.cached_property
+    def statistics(self) -> list[Any]:
+        """A JSON value for each operation."""
+        if self._given is not None:
+            return self._given
+        if not any(operation.learn for operation in self._operations):
+            return [None] * len(self._operations)
+        return _learned(self._operations, _sample(self._train))[0]
+
+    @functools.cached_property
+    def vocabularies(self) -> dict[str, Vocabulary]:
+        """{field: its Vocabulary} of the fields that hold token ids."""
+        found = {}
+        if any(operation.vocabularies for operation in self._operations):
+            for operation, own in zip(self._operations, self.statistics):
+                found |= operation.vocabularies(own) if operation.vocabularies else {}
+        return found
+
+    def __call__(self, arrays: Arrays) -> Arrays:
+        for operation, own in zip(self._operations, self.statistics):
+            arrays = operation.apply(own, arrays)
+        return {name: array for name, array in arrays.items() if not texts.is_text(array)}
+
+    def spec(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+        """{field: (shape, dtype)} of a prepared example; reads no data."""
+        zeros = {n: np.zeros((2, *shape), dtype) for n, (shape, dtype) in self._train.spec.items()}
+        made = _learned(self._operations, zeros)[1]
+        return {n: (a.shape[1:], a.dtype) for n, a in made.items() if not texts.is_text(a)}
+
+
+def digest(statistics: Any) -> str:
+    """A short name of what operations have learned."""
+    return hashlib.sha256(json.dumps(statistics, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _learned(operations: Sequence[Operation], arrays: Arrays) -> tuple[list[Any], Arrays]:
+    """Each operation's statistics of what those before it make of the arrays, and the result."""
+    statistics = []
+    for operation in operations:
+        statistics.append(operation.learn(arrays) if operation.learn else None)
+        arrays = operation.apply(statistics[-1], arrays)
+    return statistics, arrays
+
+
+def _sample(train: Source) -> Arrays:
+    row = sum(
+        int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in train.spec.values()
+    )
+    count = min(len(train), max(1, FIT_BYTES // max(1, row)))
+    return train[np.arange(count) * len(train) // count]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from nnjax import texts
 from nnjax.data import builders, images, kept
 from nnjax.data.source import Arrays, Joined, Rows, Slice, Source
 from nnjax.data.split import Piece
@@ -219,9 +220,12 @@ def _opened(prepared: Prepared, split: str) -> tuple[Any, dict[str, tuple[int | 
 
 
 def _stack(examples: list[dict]) -> Arrays:
-    """Examples of one shape -> arrays; texts are left out, 64 bits become 32."""
+    """Examples of one shape -> arrays; 64 bits become 32, bytes are texts in UTF-8."""
     fields = {}
     for name in examples[0]:
+        if isinstance(examples[0][name], bytes | str):
+            fields[name] = texts.array(_text(example[name]) for example in examples)
+            continue
         values = [np.asarray(example[name]) for example in examples]
         if values[0].dtype.kind not in 'biuf':
             continue
@@ -234,3 +238,7 @@ def _stack(examples: list[dict]) -> Arrays:
         narrow = {'int64': np.int32, 'float64': np.float32}.get(array.dtype.name)
         fields[name] = array.astype(narrow) if narrow else array
     return fields
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode('utf-8', 'replace') if isinstance(value, bytes) else value

@@ -8,7 +8,7 @@ Those on sound read and write the field 'audio': samples, then features.
 
 from nnjax.data.augment.colour import color_jitter, grayscale, normalize
 from nnjax.data.augment.damage import cutout, erasing, gaussian_blur, noise
-from nnjax.data.augment.features import cmvn, deltas, log_mel, mfcc, picture
+from nnjax.data.augment.features import centered, cmvn, deltas, log_mel, mfcc, picture
 from nnjax.data.augment.geometry import (
     affine,
     flip,
@@ -32,6 +32,7 @@ __all__ = [
     'add_noise',
     'affine',
     'background',
+    'centered',
     'cmvn',
     'color_jitter',
     'cutmix',

@@ -89,6 +89,27 @@ def cmvn(deviation: bool = True) -> Always:
     return _on_features(lambda x, length: audio.standardized(x, length, deviation))
 
 
+def centered(frames: Count = 60) -> Always:
+    """Features of logarithms [N, F] -> [frames, F] about the middle of what is loud.
+
+    The middle is the mean place of the power above its mean. Beyond the sound its first and last
+    frames go on; a length becomes `frames`. It spares a network that knows no shift, such as an MLP.
+    """
+
+    def change(x, length):
+        last = len(x) - 1 if length is None else jnp.maximum(length, 1) - 1
+        line = jnp.arange(len(x))
+        power = jnp.where(line <= last, jnp.sum(jnp.exp(x), -1), 0)
+        mean = jnp.sum(power) / (jnp.asarray(last).astype(x.dtype) + 1)
+        loud = jnp.maximum(power - mean, 0)
+        middle = jnp.sum(loud * line.astype(x.dtype)) / jnp.maximum(jnp.sum(loud), 1e-20)
+        first = jnp.round(middle).astype(jnp.int32) - frames // 2
+        rows = jnp.clip(first + jnp.arange(frames), 0, last)
+        return x[rows], None if length is None else jnp.full_like(length, frames)
+
+    return _resized(change)
+
+
 def picture() -> Always:
     """Features [N, F] -> a picture [N, F, 1], for models of images; the length is left out.
 
@@ -132,8 +153,14 @@ def _on_samples(function, hop: int) -> Always:
 
 
 def _on_features(function) -> Always:
+    """(features [N, F], length or None) -> features [N, F'], as an operation on examples."""
+    return _resized(lambda x, length: (function(x, length), length))
+
+
+def _resized(function) -> Always:
+    """The same with a length of the result."""
+
     def change(example):
-        x, length = sound_of(example, 2)
-        return with_sound(example, function(x, length), length)
+        return with_sound(example, *function(*sound_of(example, 2)))
 
     return Always(change)

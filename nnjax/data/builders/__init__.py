@@ -12,7 +12,7 @@ from pathlib import Path
 from nnjax import cache
 from nnjax.errors import UserError, nearest
 
-OWN = ('digits', 'fashion_mnist')
+OWN = ('digits', 'espeak_commands', 'espeak_digits', 'fashion_mnist')
 
 
 def data_dir() -> Path:

@@ -5,7 +5,8 @@ from nnjax.models.deep_cnn import DeepCNN
 from nnjax.models.googlenet import GoogLeNet
 from nnjax.models.mlp import MLP
 from nnjax.models.resnet import CifarResNet, ResNet
+from nnjax.models.rnn import RNN
 from nnjax.models.vgg import VGG
 from nnjax.models.vit import ViT
 
-__all__ = ['CNN', 'MLP', 'VGG', 'CifarResNet', 'DeepCNN', 'GoogLeNet', 'ResNet', 'ViT']
+__all__ = ['CNN', 'MLP', 'RNN', 'VGG', 'CifarResNet', 'DeepCNN', 'GoogLeNet', 'ResNet', 'ViT']

@@ -1,8 +1,8 @@
-"""LSTM and GRU over whole sequences, with gradients that leave only the recurrence inside of time.
+"""Recurrent cells over whole sequences, with gradients that leave only the recurrence inside of time.
 
 The products with the inputs come before (they need no order), and a weight's gradient is one
-product over all steps after, instead of a sum that grows step by step. What remains is a kernel on
-a CPU (`nnjax.ops.native.recurrent`) and a scan elsewhere.
+product over all steps after, instead of a sum that grows step by step. What remains is, for LSTM
+and GRU, a kernel on a CPU (`nnjax.ops.native.recurrent`) and a scan elsewhere.
 """
 
 import jax
@@ -36,6 +36,33 @@ def gru(x: jax.Array, w: jax.Array, b: jax.Array, h: jax.Array) -> jax.Array:
     return _gru_forward(x, w, b, h, h[:, :0], static=None)[0][:, 1:]
 
 
+@jax.custom_vjp
+def simple(x: jax.Array, w: jax.Array, h: jax.Array) -> jax.Array:
+    """x [N, T, H], w [H, H], h [N, H] -> outputs [N, T, H]: h' = tanh(x + w h) (Elman, 1990)."""
+    return _simple_saved(x, w, h)[0]
+
+
+def _simple_saved(x, w, h):
+    def step(h, x):
+        h = jnp.tanh(x + product(h, w))
+        return h, h
+
+    hs = _over_time(step, h, x)[1]
+    return hs, (w, h, hs)
+
+
+def _simple_gradients(saved, cotangent):
+    w, h, hs = saved
+
+    def step(dh, item):
+        after, dout = item
+        dx = (dh + dout) * (1 - after * after)
+        return product(dx, w.T), dx
+
+    dh, dx = _over_time(step, jnp.zeros_like(h), (hs, cotangent), reverse=True)
+    return dx, row_product(_with_first(h, hs[:, :-1]), dx), dh
+
+
 def _lstm_saved(x, w, h, c):
     hs, cs, gates = _lstm_forward(x, w, x[0, 0, : w.shape[0]], h, c, static=None)
     return (hs[:, 1:], cs[:, -1]), (gates, w, hs, cs)
@@ -60,6 +87,7 @@ def _gru_gradients(saved, cotangent):
     return jnp.concatenate([dr, dz, dn], -1), dw, jnp.sum(da, (0, 1)), dh
 
 
+simple.defvjp(_simple_saved, _simple_gradients)
 lstm.defvjp(_lstm_saved, _lstm_gradients)
 gru.defvjp(_gru_saved, _gru_gradients)
 

@@ -1,0 +1,88 @@
+"""What models of sequences share: the way in, from ids or numbers, and the way out to one vector."""
+
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from nnjax.errors import UserError
+from nnjax.ops import sequence
+from nnjax.ops.product import product
+
+Pool = Literal['last', 'mean', 'max', 'none']
+
+
+def embedded(module: nn.Module, x: jax.Array, lengths: jax.Array | None) -> jax.Array:
+    """ids [N, T], or numbers [N, T], [N, T, ...] -> [N, T, F], zeros behind the length.
+
+    Ids where the module has a `vocabulary`, by its `embed`; numbers where it is None, all that
+    follows the time flattened: images [N, H, W, C] are read row by row.
+
+    Raises:
+      UserError: ids or numbers where the other is wanted.
+    """
+    name, vocabulary = type(module).__name__, module.vocabulary
+    whole = jnp.issubdtype(x.dtype, jnp.integer)
+    if vocabulary is None and (whole or x.ndim < 2):
+        raise UserError(
+            f'{name}: the input is {x.dtype} {list(x.shape)}, expected real numbers [N, T, ...]; '
+            'of token ids give the number as `vocabulary`'
+        )
+    if vocabulary is not None and (not whole or x.ndim != 2):
+        raise UserError(
+            f'{name}: the input is {x.dtype} {list(x.shape)}, with vocabulary={vocabulary} '
+            'token ids [N, T] are expected; of real numbers it is None'
+        )
+    real = None if lengths is None else sequence.real(lengths, x.shape[1])
+    x = sequence.cleaned(x, real)
+    if vocabulary is not None:
+        return sequence.cleaned(module.embed(x), real)
+    return x.reshape(*x.shape[:2], -1)
+
+
+def pooled(y: jax.Array, lengths: jax.Array | None, kind: Pool) -> jax.Array:
+    """y [N, T, D] -> [N, D] over each row's real positions; 'none' leaves y as it is.
+
+    An empty row's 'mean' and 'max' are zeros.
+    """
+    if kind == 'none':
+        return y
+    if kind == 'last':
+        return sequence.last(y, lengths)
+    if lengths is None:
+        return jnp.mean(y, 1) if kind == 'mean' else jnp.max(y, 1)
+    real = sequence.real(lengths, y.shape[1])
+    if kind == 'mean':
+        count = jnp.maximum(jnp.sum(real, 1, keepdims=True), 1).astype(y.dtype)
+        return jnp.sum(sequence.cleaned(y, real), 1) / count
+    highest = jnp.max(jnp.where(real[..., None], y, jnp.finfo(y.dtype).min), 1)
+    return jnp.where(lengths[:, None] > 0, highest, jnp.zeros((), y.dtype))
+
+
+class Embed(nn.Module):
+    """ids [N, T] -> [N, T, width]: rows of a table, normally distributed with variance 1 / width.
+
+    Attributes:
+      vocabulary: number of rows; an id that is none of them gives NaN.
+      width: length of a row.
+      dtype: of the result; None is float32.
+    """
+
+    vocabulary: int
+    width: int
+    dtype: Any = None
+
+    def setup(self):
+        init = nn.initializers.normal(self.width**-0.5)
+        self.table = self.param('embedding', init, (self.vocabulary, self.width))
+
+    def __call__(self, ids: jax.Array) -> jax.Array:
+        return jnp.take(self._table(), ids, axis=0)
+
+    def logits(self, x: jax.Array) -> jax.Array:
+        """x [..., width] -> [..., vocabulary]: products with the rows."""
+        return product(x, self._table().T)
+
+    def _table(self):
+        return self.table if self.dtype is None else self.table.astype(self.dtype)

@@ -1,12 +1,28 @@
 """Models by name: `bind(models.CNN, channels=(32, 64))`."""
 
 from nnjax.models.cnn import CNN
+from nnjax.models.conformer import Conformer
 from nnjax.models.deep_cnn import DeepCNN
 from nnjax.models.googlenet import GoogLeNet
 from nnjax.models.mlp import MLP
 from nnjax.models.resnet import CifarResNet, ResNet
 from nnjax.models.rnn import RNN
+from nnjax.models.speech import ConvRNN, SeparableCNN, TimeCNN
 from nnjax.models.vgg import VGG
 from nnjax.models.vit import ViT
 
-__all__ = ['CNN', 'MLP', 'RNN', 'VGG', 'CifarResNet', 'DeepCNN', 'GoogLeNet', 'ResNet', 'ViT']
+__all__ = [
+    'CNN',
+    'MLP',
+    'RNN',
+    'VGG',
+    'CifarResNet',
+    'Conformer',
+    'ConvRNN',
+    'DeepCNN',
+    'GoogLeNet',
+    'ResNet',
+    'SeparableCNN',
+    'TimeCNN',
+    'ViT',
+]

@@ -21,6 +21,8 @@ def run(
     init_from: str | None = None,
     init_fresh: str | None = None,
     freeze: str | None = None,
+    buckets: tuple[Count, ...] = (),
+    pack: bool = False,
     precision: schema.Precision = 'float32',
     parallel: schema.Parallel = 'auto',
     devices: Count | None = None,
@@ -53,6 +55,9 @@ def run(
         here, left out there
       freeze: regular expression of paths, such as 'Conv_0/kernel', of parameters that do not train;
         batch statistics follow the data all the same
+      buckets: lengths such as (16, 32): a batch holds sequences of one bucket, cut to its length;
+        each is compiled once
+      pack: put several sequences into one training row, one after another
       precision: of activations and gradients in the model; parameters stay float32
       parallel: one device (jit), data parallel (pmap), sharded parameters (fsdp); auto picks
       devices: how many of this machine's devices, or of each process's, to use; None is all

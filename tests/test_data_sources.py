@@ -12,6 +12,8 @@ from PIL import Image
 from nnjax import cache
 from nnjax.data import builders, files, pipeline, sources, tfds
 from nnjax.data.builders import fashion_mnist
+from nnjax.data.order import Shuffled
+from nnjax.data.preparation import Operation, Preparation, Prepared
 from nnjax.data.source import Rows, hold_out
 from nnjax.errors import UserError
 
@@ -101,11 +103,12 @@ def test_held_out_examples_never_train():
 
 def test_stream_and_evaluation_batches():
     source = Rows({'image': np.arange(10)})
-    twice = lambda arrays: {'image': 2 * arrays['image']}
-    batches = list(pipeline.stream(source, twice, seed=0, batch=4, start=3, stop=8))
-    again = list(pipeline.stream(source, twice, seed=0, batch=4, start=5, stop=8))
+    twice = Operation(lambda _, arrays: {'image': 2 * arrays['image']})
+    source = Prepared(source, Preparation((twice,), source))
+    batches = list(pipeline.stream(source, Shuffled(10, 4), seed=0, start=3, stop=8))
+    again = list(pipeline.stream(source, Shuffled(10, 4), seed=0, start=5, stop=8))
     assert len(batches) == 5 and np.array_equal(batches[2]['image'], again[0]['image'])
-    found = list(pipeline.evaluation_batches(source, twice, 4))
+    found = list(pipeline.evaluation_batches(source, 4))
     assert [b['mask'].tolist() for b in found] == [[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 0, 0]]
     values = np.concatenate([b['image'][b['mask'] > 0] for b in found])
     assert values.tolist() == list(range(0, 20, 2))

@@ -14,12 +14,15 @@ import nnjax
 from nnjax import models, tasks
 from nnjax.config import base, bind
 from nnjax.data import folder, images, kept, pipeline, sources
+from nnjax.data.order import Shuffled
 from nnjax.errors import UserError
 from nnjax.ops.native import library
 from nnjax.training import optim
 from tests.test_train import rewound, same, timeless
 
-same_arrays = lambda arrays: arrays
+
+def stream(source, seed, batch, start, stop, part=slice(None)):
+    return pipeline.stream(source, Shuffled(len(source), batch), seed, start, stop, part)
 
 
 @pytest.fixture(autouse=True)
@@ -199,7 +202,7 @@ def test_what_cannot_be_read_is_counted_and_named_at_setup(case, tmp_path, large
 def test_what_only_decoding_shows_stops_the_run_by_name(tmp_path, large):
     scrambled(photos(tmp_path) / 'a' / '004.jpg')
     dataset = sources.Folder(str(tmp_path), size=32, valid=None, test=None)
-    batches = pipeline.stream(dataset.train, same_arrays, seed=0, batch=6, start=0, stop=4)
+    batches = stream(dataset.train, seed=0, batch=6, start=0, stop=4)
     with pytest.raises(UserError, match=r'a/004\.jpg is damaged.*skip_corrupt=True') as error:
         list(batches)
     assert '\n' not in str(error.value)
@@ -263,7 +266,7 @@ def test_pixels_that_are_no_number_are_refused_at_setup(of, tmp_path):
 
 def test_a_stream_is_the_same_from_any_step_on(tmp_path, large):
     train = sources.Folder(str(photos(tmp_path)), size=32).train
-    read = lambda start: list(pipeline.stream(train, same_arrays, 3, batch=5, start=start, stop=9))
+    read = lambda start: list(stream(train, 3, batch=5, start=start, stop=9))
     for whole, again in zip(read(0)[4:], read(4), strict=True):
         for field in whole:
             assert np.array_equal(whole[field], again[field])
@@ -271,9 +274,7 @@ def test_a_stream_is_the_same_from_any_step_on(tmp_path, large):
 
 def test_evaluation_read_ahead_is_the_same(tmp_path, large):
     train = sources.Folder(str(photos(tmp_path)), size=32).train
-    plain, ahead = (
-        list(pipeline.evaluation_batches(train, same_arrays, 7, ahead)) for ahead in (False, True)
-    )
+    plain, ahead = (list(pipeline.evaluation_batches(train, 7, ahead)) for ahead in (False, True))
     for one, other in zip(plain, ahead, strict=True):
         for field in one:
             assert np.array_equal(one[field], other[field])
@@ -282,8 +283,8 @@ def test_evaluation_read_ahead_is_the_same(tmp_path, large):
 def test_processes_read_their_own_rows(tmp_path, large):
     """Together they are the batch; the last has nothing of it but its shapes."""
     train = sources.Folder(str(photos(tmp_path)), size=32).train
-    training = lambda part: pipeline.stream(train, same_arrays, 3, 5, 0, 4, part)
-    valid = lambda part: pipeline.evaluation_batches(train, same_arrays, 5, part=part)
+    training = lambda part: stream(train, 3, 5, 0, 4, part)
+    valid = lambda part: pipeline.evaluation_batches(train, 5, part=part)
     for read in (training, valid):
         parts = [read(slice(start, start + 2)) for start in (0, 2, 4, 6)]
         for whole, *shares in zip(read(slice(None)), *parts, strict=True):
@@ -338,7 +339,7 @@ def test_memory_stays_flat_over_a_hundred_thousand_images(tmp_path):
     )
     source = folder.Images(many, (32, 32, 3), 'many')
     used = []
-    for batch in pipeline.stream(source, same_arrays, 0, batch=100, start=0, stop=1000):
+    for batch in stream(source, 0, batch=100, start=0, stop=1000):
         assert batch['image'].shape == (100, 32, 32, 3)
         used.append(resident_bytes())
     settled = max(used[:100])

@@ -53,11 +53,12 @@ def draw(folder: Path, count: int) -> None:
 def nnjax_batches(folder: str):
     """Endless batches of nnjax's stream."""
     from nnjax.data import kept, pipeline, sources
+    from nnjax.data.order import Shuffled
 
     kept.KEPT_BYTES = 0  # the folder is small; it is read as a large one would be
     dataset = sources.Folder(folder, valid=None, test=None, size=SIZE)
-    same = lambda arrays: arrays
-    return pipeline.stream(dataset.train, same, seed=0, batch=BATCH, start=0, stop=10**6)
+    order = Shuffled(len(dataset.train), BATCH)
+    return pipeline.stream(dataset.train, order, seed=0, start=0, stop=10**6)
 
 
 def torch_batches(folder: str):

@@ -197,9 +197,7 @@ def of_config(config: ConfigDict, measure: bool = True) -> tuple[Card, list[Row]
         values,
         steps=made.total,
         steps_per_epoch=made.steps('1 epoch'),
-        resident_bytes=example_bytes(made.example) * len(made.dataset.train)
-        if made.resident
-        else 0,
+        resident_bytes=example_bytes(made.example) * len(made.train) if made.resident else 0,
         frozen=paths.size(params) - paths.size(freeze.trained(made.program.freeze, params)),
         measure=measure,
     )

@@ -5,10 +5,45 @@ permutation(seed, epoch)(p % size). The permutation is a keyed bijection (a Feis
 beyond the size walked round again), evaluated only where it is asked: any step costs the same.
 """
 
+import dataclasses
+from typing import Protocol
+
 import numpy as np
 
 ROUNDS = 8  # even
 CHUNK = 1 << 14  # values at a time: they stay in cache
+
+
+class Order(Protocol):
+    """Which rows make the batch of which step.
+
+    Called with a seed and step numbers [K] it gives {'index', 'mask'} [K, batch], where a mask of 0
+    marks a place that no row fills; of rows by length also their 'bucket', the same in all of a
+    batch.
+
+    Attributes:
+      epoch: steps in an epoch.
+    """
+
+    epoch: float
+
+    def __call__(self, seed: int, steps: np.ndarray) -> dict[str, np.ndarray]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Shuffled:
+    """All rows in one order."""
+
+    size: int
+    batch: int
+
+    @property
+    def epoch(self) -> float:
+        return self.size / self.batch
+
+    def __call__(self, seed: int, steps: np.ndarray) -> dict[str, np.ndarray]:
+        index = order(seed, steps, self.size, self.batch)
+        return {'index': index, 'mask': np.ones(index.shape, np.float32)}
 
 
 def order(seed: int, steps: np.ndarray, size: int, batch: int) -> np.ndarray:

@@ -1,52 +1,52 @@
-"""From a source to batches: whole splits for the device, streams through grain, padded evaluation."""
+"""From prepared sources to batches: streams through grain, padded evaluation."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from nnjax.data.order import order
+from nnjax.data import lengths
+from nnjax.data.lengths import Cut
+from nnjax.data.order import Order
 from nnjax.data.source import Arrays, Source
-
-Apply = Callable[[Arrays], Arrays]
 
 BLOCK = 64  # steps whose row numbers are made together
 AHEAD = 4  # batches that are read ahead: two being made, two waiting
 
 
-def resident(source: Source, apply: Apply) -> Arrays:
-    """A whole split, prepared."""
-    return apply(source[np.arange(len(source))])
-
-
 def stream(
     source: Source,
-    apply: Apply,
+    order: Order,
     seed: int,
-    batch: int,
     start: int,
     stop: int,
     part: slice = slice(None),
+    cuts: Sequence[Cut] = (),
 ) -> Iterator[Arrays]:
-    """Prepared training batches of steps start .. stop - 1, `part` of their rows, read ahead."""
+    """Training batches of steps start .. stop - 1, `part` of their rows, read ahead.
+
+    Sequences are cut by the `cuts` of the batch's bucket.
+    """
 
     @functools.lru_cache(maxsize=4)
-    def block(number: int) -> np.ndarray:  # many steps cost little more than one
-        return order(seed, np.arange(number * BLOCK, (number + 1) * BLOCK), len(source), batch)
+    def block(number: int) -> dict[str, np.ndarray]:  # many steps cost little more than one
+        return order(seed, np.arange(number * BLOCK, (number + 1) * BLOCK))
 
     def make(offset: int) -> Arrays:
         number, place = divmod(start + offset, BLOCK)
-        rows = block(number)[place]
-        real = rows[part]
-        arrays = apply(source[real if len(real) else rows[:1]])  # an empty batch has no shapes
-        arrays = {name: array[: len(real)] for name, array in arrays.items()}
-        return {**arrays, 'mask': np.ones(len(real), np.float32)}
+        found = {name: array[place] for name, array in block(number).items()}
+        mine = found['index'][part]
+        arrays = source[mine if len(mine) else found['index'][:1]]  # no batch, no shapes
+        arrays = {name: array[: len(mine)] for name, array in arrays.items()}
+        if cuts:
+            arrays = lengths.cut(arrays, cuts[found['bucket'][0]])
+        return {**arrays, 'mask': found['mask'][part]}
 
     return _ahead(make, stop - start)
 
 
 def evaluation_batches(
-    source: Source, apply: Apply, rows: int, ahead: bool = False, part: slice = slice(None)
+    source: Source, rows: int, ahead: bool = False, part: slice = slice(None)
 ) -> Iterator[Arrays]:
     """Every example once, in order, in batches of `rows`; the last is filled up with row 0.
 
@@ -58,7 +58,7 @@ def evaluation_batches(
         index = np.arange(number * rows, (number + 1) * rows)[part]
         mask = (index < len(source)).astype(np.float32)
         index = np.where(index < len(source), index, 0)
-        return {**apply(source[index]), 'mask': mask, 'index': index}
+        return {**source[index], 'mask': mask, 'index': index}
 
     count = -(-len(source) // rows)
     return _ahead(make, count) if ahead else map(make, range(count))

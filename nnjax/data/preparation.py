@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnjax import texts
-from nnjax.data.source import Arrays, Source
+from nnjax.data.source import Arrays, Rows, Source
 from nnjax.errors import UserError
 
 FIT_BYTES = 1 << 28  # statistics of a larger split come from so much of it, evenly spaced
@@ -85,11 +85,32 @@ class Preparation:
             arrays = operation.apply(own, arrays)
         return {name: array for name, array in arrays.items() if not texts.is_text(array)}
 
+    @functools.cached_property
     def spec(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """{field: (shape, dtype)} of a prepared example; reads no data."""
         zeros = {n: np.zeros((2, *shape), dtype) for n, (shape, dtype) in self._train.spec.items()}
         made = _learned(self._operations, zeros)[1]
         return {n: (a.shape[1:], a.dtype) for n, a in made.items() if not texts.is_text(a)}
+
+
+class Prepared:
+    """A source's examples, prepared as they are asked for, or once and `kept`."""
+
+    def __init__(self, source: Source, preparation: Preparation):
+        self._source, self._preparation = source, preparation
+        self._kept: Rows | None = None
+        self.spec = preparation.spec
+        self.fingerprint = source.fingerprint
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, indices: np.ndarray) -> Arrays:
+        return self._kept[indices] if self._kept else self._preparation(self._source[indices])
+
+    def keep(self) -> None:
+        """Prepares all examples now."""
+        self._kept = Rows(self[np.arange(len(self))])
 
 
 def digest(statistics: Any) -> str:

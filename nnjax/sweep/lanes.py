@@ -277,7 +277,7 @@ class Lanes:
             'point': self.indices[lane],
             'split': split,
             'step': self.step,
-            'epoch': round(self.step * self.made.config.batch / len(self.made.dataset.train), 4),
+            'epoch': round(self.step / self.made.order.epoch, 4),
             'seconds': round(time.monotonic() - self._began, 3),
         }
 

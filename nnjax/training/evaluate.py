@@ -3,13 +3,14 @@
 import copy
 import dataclasses
 import functools
+from collections.abc import Iterator
 
 import jax
 import numpy as np
 
 from nnjax import build
-from nnjax.data import pipeline
-from nnjax.data.source import Source
+from nnjax.data import lengths, pipeline
+from nnjax.data.source import Arrays, Slice, Source
 from nnjax.training import hosts, predict, runner, step
 from nnjax.training.setup import RESIDENT_BYTES, Setup, example_bytes
 from nnjax.training.state import State
@@ -23,10 +24,7 @@ class Evaluator:
     def __init__(self, made: Setup, source: Source):
         self._made = made
         self._source = source
-        rows = made.placement.rows(min(made.config.eval_batch, len(source)))
-        batches = functools.partial(
-            pipeline.evaluation_batches, source, made.prepare, rows, part=made.placement.own(rows)
-        )
+        batches = functools.partial(_batches, made, made.prepared(source))
         if example_bytes(made.example) * len(source) <= RESIDENT_BYTES:
             kept = list(batches())
             self.batches = lambda: kept
@@ -63,11 +61,32 @@ class Evaluator:
             inputs = {id(array) for array in jax.tree.leaves(task.inputs(batch))}
             rest = {n: a for n, a in batch.items() if n == 'mask' or id(a) not in inputs}
             parts.append({**rest, **predicted})
-        found = hosts.gathered({n: np.concatenate([part[n] for part in parts]) for n in parts[0]})
+        found = hosts.gathered({n: _joined([part[n] for part in parts]) for n in parts[0]})
         real = np.flatnonzero(found.pop('mask'))
         real = real[np.argsort(found['index'][real])]
         found = {name: array[real] for name, array in found.items()}
         return {**found, **_texts(self._source, found['index']), **predict.texts(made, found)}
+
+
+def _batches(made: Setup, source: Source, ahead: bool = False) -> Iterator[Arrays]:
+    """A prepared split's batches, of one bucket after another where there are buckets."""
+    cuts = made.program.cuts or ((),)
+    rows = lengths.members(lengths.read(source), cuts) if made.program.cuts else [None]
+    for own, cut in zip(rows, cuts):
+        if own is not None and not len(own):
+            continue
+        part = source if own is None else Slice(source, own)
+        size = made.placement.rows(min(made.config.eval_batch, len(part)))
+        for batch in pipeline.evaluation_batches(part, size, ahead, made.placement.own(size)):
+            index = batch['index'] if own is None else own[batch['index']]
+            yield {**lengths.cut(batch, cut), 'index': index}
+
+
+def _joined(parts: list[np.ndarray]) -> np.ndarray:
+    """Arrays [N, ...] one after another; shorter ones are filled up with zeros behind."""
+    longest = np.max([part.shape[1:] for part in parts], 0).astype(int)
+    fill = lambda part: [(0, 0), *((0, m - n) for m, n in zip(longest, part.shape[1:]))]
+    return np.concatenate([np.pad(part, fill(part)) for part in parts])
 
 
 def score(made: Setup, predictions: dict[str, np.ndarray]) -> dict[str, float]:

@@ -1,11 +1,12 @@
 """Batches for the loop, each a pure function of (seed, step)."""
 
+import dataclasses
 from collections.abc import Iterator
 
 import jax
 import numpy as np
 
-from nnjax.data import augment, order, pipeline, spec
+from nnjax.data import augment, pipeline, spec
 from nnjax.data.augment import chain
 from nnjax.training import runner, step
 from nnjax.training.setup import Setup
@@ -29,35 +30,34 @@ def resident(made: Setup):
     """The prepared training split on every device, or {} where it is streamed."""
     if not made.resident:
         return {}
-    return made.placement.share(pipeline.resident(made.dataset.train, made.prepare))
+    return made.placement.share(made.train[np.arange(len(made.train))])
 
 
 def table(
     made: Setup, start: int, count: int, length: int, seed: int | None = None
 ) -> dict[str, np.ndarray]:
-    """Row numbers of the batches of steps start .. start + count - 1 -> {'index', 'mask'}.
+    """Row numbers of the batches of steps start .. start + count - 1 -> {'index', 'mask'} ...
 
     Arrays are [length, own rows]; what lies behind the batch or behind `count` is masked. `seed` is
     the config's where none is given.
     """
-    batch = made.config.batch
-    index = np.zeros((length, rows(made)), np.int32)
-    mask = np.zeros((length, rows(made)), np.float32)
-    index[:count, :batch] = order.order(
-        made.config.seed if seed is None else seed,
-        np.arange(start, start + count),
-        len(made.dataset.train),
-        batch,
-    )
-    mask[:count, :batch] = 1
-    return {'index': index[:, own(made)], 'mask': mask[:, own(made)]}
+    seed = made.config.seed if seed is None else seed
+    found = made.order(seed, np.arange(start, start + count))
+    tables = {}
+    for name, array in found.items():
+        table = np.zeros((length, rows(made)), np.float32 if name == 'mask' else np.int32)
+        table[:count, : made.config.batch] = array
+        if name == 'bucket':
+            table[:count] = array[:, :1]  # of the rows behind the batch too
+        tables[name] = table[:, own(made)]
+    return tables
 
 
 def stream(made: Setup, start: int, seed: int | None = None) -> Iterator[dict[str, np.ndarray]]:
     """Own rows of the prepared batches of steps start, start + 1 ... to the end; see `table`."""
     seed, part = made.config.seed if seed is None else seed, own(made)
     batches = pipeline.stream(
-        made.dataset.train, made.prepare, seed, made.config.batch, start, made.total, part
+        made.train, made.order, seed, start, made.total, part, made.program.cuts
     )
     for batch in batches:
         padding = part.stop - part.start - len(batch['mask'])
@@ -93,6 +93,6 @@ def operations(made: Setup, number: int, pairs: int) -> dict[str, np.ndarray]:
 
 def _plain(made: Setup, number: int, batch: int, count: int | None = None) -> dict[str, np.ndarray]:
     """The first `count` prepared examples of a training step of `batch`, by default all."""
-    rows = order.order(made.config.seed, np.array([number]), len(made.dataset.train), batch)[0]
-    found = made.prepare(made.dataset.train[rows[:count]])
-    return {**found, 'mask': np.ones(len(rows[:count]), np.float32)}
+    order = dataclasses.replace(made.order, batch=batch)
+    found = order(made.config.seed, np.array([number]))
+    return {**made.train[found['index'][0, :count]], 'mask': found['mask'][0, :count]}

@@ -112,6 +112,8 @@ class Run:
         program, params = self.made.program, self.carry.state.params
         if taken:
             self._progress.say(taken)
+        if self.made.padding:
+            self._progress.say(f'{self.made.padding:.1%} of the training batches is padding')
         if program.freeze:
             trained = paths.size(freeze.trained(program.freeze, params))
             self._progress.say(f'freeze: {trained:,} of {paths.size(params):,} parameters train')
@@ -196,7 +198,7 @@ class Run:
             self._window_began += time.monotonic() - began
 
     def _record(self, split: str, averages: dict[str, float], **more) -> dict[str, Any]:
-        epoch = self.step * self.made.config.batch / len(self.made.dataset.train)
+        epoch = self.step / self.made.order.epoch
         record = {
             'split': split,
             'step': self.step,

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nnjax import schema
+from nnjax.data.lengths import Cut
 from nnjax.training import step
 from nnjax.training.parallel import Placement
 from nnjax.training.setup import Setup
@@ -34,17 +35,25 @@ jax.tree_util.register_dataclass(Carry, ['state', 'sums', 'bad'], [])
 
 
 def one(program: step.Program) -> Callable:
-    """(carry, data, batch, (hyperparameters,)) -> carry after one step."""
+    """(carry, data, batch, (hyperparameters,)) -> carry after one step.
 
-    def run(carry: Carry, data, batch, control, axis):
+    Resident sequences are cut in here, each bucket in a branch of its own: one program serves all.
+    """
+
+    def advance(lengths: Cut, carry: Carry, data, batch, control, axis):
         (hyperparameters,) = control
-        state, sums = step.train_step(
-            program, carry.state, gather(data, batch), hyperparameters, axis
-        )
+        examples = gather(data, batch, dict(lengths))
+        state, sums = step.train_step(program, carry.state, examples, hyperparameters, axis)
         bad = jnp.where(
             (carry.bad < 0) & ~jnp.isfinite(sums['loss'][0]), carry.state.step, carry.bad
         )
         return Carry(state, jax.tree.map(jnp.add, carry.sums, sums), bad)
+
+    def run(carry: Carry, data, batch, control, axis):
+        if not data or not program.cuts:
+            return advance((), carry, data, batch, control, axis)
+        branches = [functools.partial(advance, cut, axis=axis) for cut in program.cuts]
+        return jax.lax.switch(batch['bucket'][0], branches, carry, data, batch, control)
 
     return run
 
@@ -73,11 +82,15 @@ def many(program: step.Program) -> Callable:
     return run
 
 
-def gather(data, batch):
-    """Row numbers into resident arrays -> the batch; a streamed batch passes through."""
+def gather(data, batch, longest: Mapping[str, int]):
+    """Row numbers into resident arrays -> the batch, sequences cut; a streamed batch passes through."""
     if not data:
         return batch
-    rows = {name: array[batch['index']] for name, array in data.items()}
+    index = batch['index']
+    rows = {
+        name: array[index, : longest[name]] if name in longest else array[index]
+        for name, array in data.items()
+    }
     return {**rows, 'mask': batch['mask']}
 
 

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -14,14 +13,12 @@ from ml_collections import ConfigDict
 
 from nnjax import build, duration
 from nnjax import config as configs
-from nnjax.data import augment, prepare, spec
-from nnjax.data.augment import chain
-from nnjax.data.augment.operation import Always, Pairwise
-from nnjax.data.preparation import Preparation
-from nnjax.data.source import Dataset, Slice
+from nnjax.data import packing, prepare, spec
+from nnjax.data.order import Order
+from nnjax.data.preparation import Preparation, Prepared
+from nnjax.data.source import Dataset, Slice, Source
 from nnjax.errors import UserError
-from nnjax.training import parallel, step
-from nnjax.training.folder import RunFolder
+from nnjax.training import arrange, parallel, step
 from nnjax.training.parallel import Placement
 from nnjax.training.state import State
 
@@ -40,7 +37,10 @@ class Setup:
       total: steps in the run.
       steps: a duration -> whole steps of this run.
       prepare: host operations on a batch of raw arrays, with what they learned from train.
-      example: {field: (shape, dtype)} of a prepared example.
+      train: prepared training examples; packed, several in a row.
+      order: which of its rows make the batch of which step.
+      padding: the share of positions in training batches that holds nothing.
+      example: {field: (shape, dtype)} of a row of `train`.
       resident: whether the training split stays on the device.
       placement: devices and how they share the work.
       state, train_sums, eval_sums: shapes of the state and of what the two steps sum up.
@@ -54,6 +54,9 @@ class Setup:
     total: int
     steps: Callable[[str], int]
     prepare: Preparation
+    train: Source
+    order: Order
+    padding: float
     example: dict[str, tuple[tuple[int, ...], np.dtype]]
     resident: bool
     placement: Placement
@@ -71,6 +74,11 @@ class Setup:
     def scored(self) -> bool:
         """Whether the task has scores of a whole split's predictions."""
         return self.program.task(self.hyperparameters['task']).score is not None
+
+    def prepared(self, source: Source) -> Source:
+        """Raw examples to evaluate -> prepared ones, with the fields of the training rows."""
+        made = Prepared(source, self.prepare)
+        return packing.Apart(made) if self.config.pack else made
 
     def batch_shapes(self, rows: int) -> dict[str, jax.ShapeDtypeStruct]:
         """The shapes of a batch of `rows` prepared examples."""
@@ -95,7 +103,13 @@ def setup(config: ConfigDict, statistics: list[Any] | None = None) -> Setup:
     if config.batch % config.accumulate:
         raise UserError(f'accumulate={config.accumulate} must divide batch={config.batch}')
 
-    steps = functools.partial(duration.steps, size=len(dataset.train), batch=config.batch)
+    operations = spec.parse(config.prepare, prepare)
+    preparation = Preparation(operations, dataset.train, statistics or arrange.inherited(config))
+    train = Prepared(dataset.train, preparation)
+    small = example_bytes(train.spec) * len(train) <= RESIDENT_BYTES
+    train, order, cuts, padding = arrange.rows(config, train, small)
+
+    steps = functools.partial(duration.steps, size=order.epoch * config.batch, batch=config.batch)
     total = steps(config.total)
     if total < 1:
         raise UserError(f'total={config.total!r} is less than one step')
@@ -104,16 +118,14 @@ def setup(config: ConfigDict, statistics: list[Any] | None = None) -> Setup:
     hyperparameters = build.hyperparameters(config, to_steps)
     hyperparameters['total'] = np.float32(total)
 
-    operations = spec.parse(config.prepare, prepare)
-    preparation = Preparation(operations, dataset.train, statistics or _inherited(config))
-    example = preparation.spec()
     program = step.Program(
         model=build.model(config),
         task=build.open_section(config.task, hyperparameters['task']),
         optimizer=build.open_section(config.optim, hyperparameters['optim']),
         augment=config.augment,
-        labels=_labels(config, dataset, example),
-        tta=_tta(config),
+        labels=arrange.labels(config, dataset, train.spec),
+        cuts=cuts,
+        tta=arrange.views(config),
         accumulate=config.accumulate,
         ema=config.ema is not None,
         freeze=config.get('freeze') or None,
@@ -126,58 +138,16 @@ def setup(config: ConfigDict, statistics: list[Any] | None = None) -> Setup:
         total=total,
         steps=to_steps,
         prepare=preparation,
-        example=example,
-        resident=example_bytes(example) * len(dataset.train) <= RESIDENT_BYTES,
+        train=train,
+        order=order,
+        padding=padding,
+        example=train.spec,
+        resident=example_bytes(train.spec) * len(train) <= RESIDENT_BYTES,
         placement=parallel.placement(config.parallel, config.devices),
     )
     made = _trace(made)
     _check_outputs(made)
     return made
-
-
-def _inherited(config: ConfigDict) -> list[Any] | None:
-    """What operations learned in the run that `init_from` names, where they are the same here."""
-    folder = Path(config.get('init_from') or '')
-    if not (folder / RunFolder.FILE).is_file():
-        return None
-    there = RunFolder(folder)
-    same = there.saved('config')['config'].get('prepare') == config.prepare
-    return there.statistics() if same else None
-
-
-def _labels(config: ConfigDict, dataset: Dataset, example) -> chain.Labels | None:
-    """The task's labels, where operations of `config.augment` mix them."""
-    if not any(isinstance(o, Pairwise) for o in spec.parse(config.augment, augment)):
-        return None
-    problem = f'augment={config.augment!r} mixes pairs of examples and their labels'
-    if config.batch % (2 * config.accumulate):
-        raise UserError(
-            f'{problem}: batch={config.batch} must be a multiple of {2 * config.accumulate}, '
-            'two examples for each of accumulate'
-        )
-    field = config.task.get('label')
-    if field not in example:
-        raise UserError(f'{problem}: the task has no field of labels among {", ".join(example)}')
-    shape, dtype = example[field]
-    if np.issubdtype(dtype, np.floating):
-        return field, 0
-    classes = config.model.get('classes') or len(dataset.labels)
-    if shape or not classes:
-        raise UserError(
-            f'{problem}: it takes one class for each example, and their number from the names of '
-            f"the classes or the model's field 'classes'; {field!r} is {dtype} {list(shape)}"
-        )
-    return field, classes
-
-
-def _tta(config: ConfigDict) -> str:
-    for operation in spec.parse(config.tta, augment, 'tta'):
-        if isinstance(operation, (Always, Pairwise)):
-            raise UserError(
-                f'tta={config.tta!r}: mixup, cutmix and normalize make no views; '
-                'use operations that change one example at random'
-            )
-    return config.tta
 
 
 def _trace(made: Setup) -> Setup:

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nnjax.data import augment, spec
+from nnjax.data import augment, lengths, spec
 from nnjax.data.augment import chain
 from nnjax.models import layers
 from nnjax.tasks.task import Batch, Task, Weighted
@@ -41,6 +41,7 @@ class Program:
       accumulate: microbatches in a step.
       ema: whether the state carries a moving average of the parameters.
       freeze: regular expression of the paths of parameters that do not train, or None.
+      cuts: how each bucket's batches are cut; () for batches of one length.
     """
 
     model: nn.Module
@@ -52,6 +53,7 @@ class Program:
     accumulate: int = 1
     ema: bool = False
     freeze: str | None = None
+    cuts: tuple[lengths.Cut, ...] = ()
 
 
 def init(
@@ -158,7 +160,8 @@ def predict_step(
     """`predict`, and each row's mean 'loss' [B] in this view."""
     task = program.task(hyperparameters['task'])
     seen = _seen(program, _viewed(program, state.seed, batch, view))
-    values, weights = task.loss(apply(program, state)(*task.inputs(seen)), seen)
+    weighted = task.loss(apply(program, state)(*task.inputs(seen)), seen)
+    values, weights = (x.astype(jnp.float32) for x in weighted)
     rest = tuple(range(1, values.ndim))
     loss = jnp.sum(values * weights, rest) / _at_least_tiny(jnp.sum(weights, rest))
     return {'loss': loss, **predict(program, state, batch, hyperparameters, view)}

@@ -1,0 +1,92 @@
+"""What a config makes of the training examples: rows, their order, what is mixed and viewed."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from nnjax.data import augment, lengths, packing, spec
+from nnjax.data.augment import chain
+from nnjax.data.augment.operation import Always, Pairwise
+from nnjax.data.order import Order, Shuffled
+from nnjax.data.preparation import Prepared
+from nnjax.data.source import Dataset, Source
+from nnjax.errors import UserError
+from nnjax.training.folder import RunFolder
+
+
+def rows(
+    config: ConfigDict, train: Prepared, small: bool
+) -> tuple[Source, Order, tuple[lengths.Cut, ...], float]:
+    """Prepared training examples -> (rows, their order, cuts of buckets, share of padding).
+
+    Those of a `small` split are prepared once and kept.
+    """
+    if config.pack and config.buckets:
+        raise UserError('pack=True fills every row to its end: leave out buckets, or pack')
+    if config.pack:
+        train = packing.Packed(train)
+        return train, Shuffled(len(train), config.batch), (), train.padding
+    if not lengths.fields(train.spec):
+        if config.buckets:
+            raise UserError(
+                f'buckets={config.buckets}: the data has no sequences with lengths '
+                f'(it has: {", ".join(train.spec)})'
+            )
+        return train, Shuffled(len(train), config.batch), (), 0.0
+    if small:
+        train.keep()
+    cuts, found = lengths.cuts(train.spec, config.buckets), lengths.read(train)
+    rows = lengths.members(found, cuts)
+    full = [(own, one) for own, one in zip(rows, cuts) if len(own)]
+    rows, cuts = (tuple(part) for part in zip(*full))
+    padding = lengths.padding(found, cuts, rows)
+    if not config.buckets:
+        return train, Shuffled(len(train), config.batch), (), padding
+    return train, lengths.Bucketed(rows, config.batch), cuts, padding
+
+
+def inherited(config: ConfigDict) -> list[Any] | None:
+    """What operations learned in the run that `init_from` names, where they are the same here."""
+    folder = Path(config.get('init_from') or '')
+    if not (folder / RunFolder.FILE).is_file():
+        return None
+    there = RunFolder(folder)
+    same = there.saved('config')['config'].get('prepare') == config.prepare
+    return there.statistics() if same else None
+
+
+def labels(config: ConfigDict, dataset: Dataset, example) -> chain.Labels | None:
+    """The task's labels, where operations of `config.augment` mix them."""
+    if not any(isinstance(o, Pairwise) for o in spec.parse(config.augment, augment)):
+        return None
+    problem = f'augment={config.augment!r} mixes pairs of examples and their labels'
+    if config.batch % (2 * config.accumulate):
+        raise UserError(
+            f'{problem}: batch={config.batch} must be a multiple of {2 * config.accumulate}, '
+            'two examples for each of accumulate'
+        )
+    field = config.task.get('label')
+    if field not in example:
+        raise UserError(f'{problem}: the task has no field of labels among {", ".join(example)}')
+    shape, dtype = example[field]
+    if np.issubdtype(dtype, np.floating):
+        return field, 0
+    classes = config.model.get('classes') or len(dataset.labels)
+    if shape or not classes:
+        raise UserError(
+            f'{problem}: it takes one class for each example, and their number from the names of '
+            f"the classes or the model's field 'classes'; {field!r} is {dtype} {list(shape)}"
+        )
+    return field, classes
+
+
+def views(config: ConfigDict) -> str:
+    for operation in spec.parse(config.tta, augment, 'tta'):
+        if isinstance(operation, (Always, Pairwise)):
+            raise UserError(
+                f'tta={config.tta!r}: mixup, cutmix and normalize make no views; '
+                'use operations that change one example at random'
+            )
+    return config.tta

@@ -11,9 +11,9 @@ from nnjax.errors import UserError
 SMALL = dict(channels=4, width=16)
 NETWORKS = {
     'separable': models.SeparableCNN(classes=5, channels=(4, 4, 8)),
-    'rnn': models.ConvRNN(classes=5, hidden=8, **SMALL),
-    'time': models.TimeCNN(classes=5, blocks=2, window=3, **SMALL),
-    'conformer': models.Conformer(classes=5, blocks=1, heads=2, window=3, **SMALL),
+    'rnn': models.ConvRNN(vocabulary=5, hidden=8, **SMALL),
+    'time': models.TimeCNN(vocabulary=5, blocks=2, window=3, **SMALL),
+    'conformer': models.Conformer(vocabulary=5, blocks=1, heads=2, window=3, **SMALL),
 }
 
 

@@ -14,7 +14,7 @@ from nnjax.ops import sequence
 
 
 class Conformer(nn.Module):
-    """Features [N, T, F], lengths [N] -> {'logits': [N, T', classes], 'lengths': [N]}.
+    """Features [N, T, F], lengths [N] -> {'logits': [N, T', vocabulary], 'lengths': [N]}.
 
     Convolutions that make time shorter, then blocks of half a hidden layer, attention, a
     convolution over time and the other half, each on what is normalised, and a last normalisation.
@@ -22,7 +22,7 @@ class Conformer(nn.Module):
     batch normalisation is over channels here, so that padding plays no part in it.
 
     Attributes:
-      classes: outputs of a frame, the first for CTC's blank.
+      vocabulary: outputs of a frame, the first for CTC's blank.
       width: of every frame, a multiple of 2 * heads.
       blocks: number of blocks.
       heads: of the attention.
@@ -33,7 +33,7 @@ class Conformer(nn.Module):
       dtype: of the computation; parameters and logits are float32.
     """
 
-    classes: Count = 32
+    vocabulary: Count = 32
     width: Count = 144
     blocks: Count = 4
     heads: Count = 4
@@ -55,7 +55,7 @@ class Conformer(nn.Module):
         real = sequence.real(lengths, x.shape[1])
         for number in range(self.blocks):
             x = self._block(x, real, f'block{number}', train)
-        logits = layers.Dense(self.classes, dtype=self.dtype, name='head')(x)
+        logits = layers.Dense(self.vocabulary, dtype=self.dtype, name='head')(x)
         return {'logits': logits.astype(jnp.float32), 'lengths': lengths}
 
     def _block(self, x, real, name, train):

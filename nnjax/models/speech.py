@@ -112,12 +112,12 @@ class Subsample(nn.Module):
 
 
 class ConvRNN(nn.Module):
-    """Features [N, T, F], lengths [N] -> {'logits': [N, T', classes], 'lengths': [N]}.
+    """Features [N, T, F], lengths [N] -> {'logits': [N, T', vocabulary], 'lengths': [N]}.
 
     Convolutions that make time shorter, then LSTMs in both directions (Deep speech 2, 2016).
 
     Attributes:
-      classes: outputs of a frame, the first for CTC's blank.
+      vocabulary: outputs of a frame, the first for CTC's blank.
       hidden: numbers of a state, in each direction.
       layers: LSTMs, one on another.
       width: of the frames that the first LSTM reads.
@@ -127,7 +127,7 @@ class ConvRNN(nn.Module):
       dtype: of the computation; parameters and logits are float32.
     """
 
-    classes: Count = 32
+    vocabulary: Count = 32
     hidden: Count = 128
     layers: Count = 1
     width: Count = 128
@@ -142,7 +142,7 @@ class ConvRNN(nn.Module):
     ) -> Transcript:
         x, lengths = begun(self, x, lengths)
         network = RNN(
-            classes=self.classes,
+            classes=self.vocabulary,
             cell='lstm',
             hidden=self.hidden,
             layers=self.layers,
@@ -156,14 +156,14 @@ class ConvRNN(nn.Module):
 
 
 class TimeCNN(nn.Module):
-    """Features [N, T, F], lengths [N] -> {'logits': [N, T', classes], 'lengths': [N]}.
+    """Features [N, T, F], lengths [N] -> {'logits': [N, T', vocabulary], 'lengths': [N]}.
 
     Convolutions that make time shorter, then depthwise separable ones over time, each with a way
     round (QuartzNet, Kriman et al., 2020, with layer normalisation). A frame depends on a stretch of
     features alone, `reach` to either side: long sounds can be read in windows, to the same end.
 
     Attributes:
-      classes: outputs of a frame, the first for CTC's blank.
+      vocabulary: outputs of a frame, the first for CTC's blank.
       width: of every frame.
       blocks: separable convolutions.
       window: frames that each of them sees; an odd number.
@@ -173,7 +173,7 @@ class TimeCNN(nn.Module):
       dtype: of the computation; parameters and logits are float32.
     """
 
-    classes: Count = 32
+    vocabulary: Count = 32
     width: Count = 192
     blocks: Count = 6
     window: Count = 11
@@ -200,7 +200,7 @@ class TimeCNN(nn.Module):
             y = layers.Dense(self.width, dtype=self.dtype, name=f'pointwise{number}')(y)
             x = x + drop(jax.nn.relu(y), train)
         x = layers.LayerNorm(name='norm')(x)
-        logits = layers.Dense(self.classes, dtype=self.dtype, name='head')(x)
+        logits = layers.Dense(self.vocabulary, dtype=self.dtype, name='head')(x)
         return {'logits': logits.astype(jnp.float32), 'lengths': lengths}
 
 

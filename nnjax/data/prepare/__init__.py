@@ -3,9 +3,12 @@
 import numpy as np
 
 from nnjax.data.preparation import Operation
+from nnjax.data.prepare.transcripts import transcript
 from nnjax.data.source import Arrays
 from nnjax.errors import UserError
 from nnjax.fields import Count, Positive
+
+__all__ = ['resize', 'scale', 'standardize', 'transcript']
 
 
 def scale(high: Positive = 255.0, field: str = 'image') -> Operation:

@@ -10,10 +10,10 @@ def get_config(arg=''):
     c = base(arg)
     c.total = '12 epochs'
     c.batch = 32
-    c.buckets = (8000, 12000, 16000, 20000)
+    c.buckets = (10000, 16000)
     c.data = bind(sources.Tfds, name='espeak_digits', valid='valid')
-    c.prepare = 'transcript(length=40, stride=320)'
-    c.augment = 'log_mel(40, rate=8000, window=200, hop=80, fft=256) | cmvn(deviation=False) | spec_augment(2, 12, 2, 6)'
+    c.prepare = 'transcript(length=40, stride=256)'
+    c.augment = 'log_mel(40, rate=8000, window=200, hop=64, fft=256) | cmvn(deviation=False) | spec_augment(2, 12, 2, 6)'
     c.model = bind(models.TimeCNN, width=128, blocks=6, window=11, steps=2, dropout=0.1)
     c.task = bind(tasks.ctc)
     c.optim = bind(

@@ -1,4 +1,4 @@
-"""writes class and probability for image files, a folder, .npz, .npy or .csv
+"""writes what a run predicts for images, sounds, a folder of them, .npz, .npy or .csv
 
 A CSV or JSON lines file, by its ending; standard output without --output. A field of the run's
 config is changed for this once by --config.FIELD=VALUE, such as --config.tta='flip(1)'.
@@ -33,18 +33,21 @@ def define(values: flags.FlagValues) -> None:
 def run(parsed: options.Options) -> None:
     workdir = options.required(parsed, 'workdir')
     if not parsed.arguments:
-        raise UserError('name what to predict: image files, a folder, a .npz, .npy or .csv file')
+        raise UserError('name what to predict: image or sound files, a folder, a .npz, .npy or .csv file')
     output = parsed.flags.output and Path(parsed.flags.output)
     if output and output.suffix not in ('.csv', '.jsonl'):
         raise UserError(f'--output={output}: the name must end in .csv or .jsonl')
     options.compilation_cache()
-    from nnjax.data import files
+    from nnjax.data import augment, files, spec
+    from nnjax.data.augment import chain
     from nnjax.training import predict, restore
 
     made, state = restore.run(
         workdir, parsed.flags.checkpoint, parsed.flags.config, parsed.overrides
     )
-    names, arrays = files.read(parsed.arguments, made.dataset.train.spec, made.dataset.columns)
+    rate = chain.rate(spec.parse(made.config.augment, augment))
+    source = made.dataset.train.spec
+    names, arrays = files.read(parsed.arguments, source, made.dataset.columns, rate)
     rows = predict.rows(made, names, predict.predict(made, state, arrays))
     text = _jsonl(rows) if output and output.suffix == '.jsonl' else _csv(rows)
     if output:

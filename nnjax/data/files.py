@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nnjax import texts
-from nnjax.data import images, tables
+from nnjax.data import images, sounds, tables
 from nnjax.data.source import Arrays
 from nnjax.errors import UserError
 
@@ -102,17 +102,20 @@ def numeric(
 
 
 def read(
-    inputs: Iterable[str], spec: Mapping, columns: Sequence[str] = ()
+    inputs: Iterable[str], spec: Mapping, columns: Sequence[str] = (), rate: int | None = None
 ) -> tuple[list[str], Arrays]:
     """Files and folders to predict -> (a name each, raw arrays like the training split's `spec`).
 
     Images are made grey or colour, scaled and cut to fit, with a note on standard error; arrays and
     tables must have the right shape. A row of a table may be a flattened image; where the training
-    table's `columns` are known, they are found by name and others are left out.
+    table's `columns` are known, they are found by name and others are left out. Where the examples
+    are sounds of `rate` samples a second, see `heard`.
 
     Raises:
       UserError: what cannot be read or does not fit, naming the file.
     """
+    if 'audio' in spec and all(map(_is_sound, inputs)):
+        return heard(inputs, spec, rate)
     field = next((n for n in ('image', 'features') if n in spec), next(iter(spec)))
     shape, dtype = spec[field]
     names, parts, resized = [], [], 0
@@ -136,6 +139,44 @@ def read(
     if resized:
         print(f'resized {resized} images to {shape[0]}x{shape[1]}', file=sys.stderr)
     return names, {field: np.concatenate(parts)}
+
+
+def heard(inputs: Iterable[str], spec: Mapping, rate: int | None) -> tuple[list[str], Arrays]:
+    """Sound files and folders of them -> (names, their samples and lengths), as `spec` has them.
+
+    Several channels become their mean, another rate is converted, with a note on standard error. Of
+    a sound that is too long the middle is used, where sounds have no length; else it is refused.
+    """
+    if rate is None:
+        raise UserError('this run has no features of sound that say a rate, such as log_mel')
+    names = [
+        name
+        for path in map(Path, inputs)
+        for name in (sounds.below(path) if path.is_dir() else [str(path)])
+    ]
+    size = spec['audio'][0][0]
+    audio, lengths, long, others = np.zeros((len(names), size), np.int16), [], 0, 0
+    for row, name in enumerate(names):
+        others += sounds.header(name)[1:] != (rate, 1)
+        x = sounds.decode(name, rate)
+        if len(x) > size and 'audio_length' in spec:
+            raise UserError(
+                f'{name} lasts {len(x) / rate:.1f} s, this run was trained on {size / rate:.1f} s at '
+                'most: cut it into pieces'
+            )
+        long += len(x) > size
+        audio[row], lengths = sounds.fitted(x, size), [*lengths, min(len(x), size)]
+    for count, what in ((others, f'converted to one channel of {rate} Hz'), (long, 'cut')):
+        if count:
+            print(f'{count} of {len(names)} sounds were {what}', file=sys.stderr)
+    found = {'audio': _fitting(audio, Path(names[0]), spec['audio'][1])}
+    if 'audio_length' in spec:
+        found['audio_length'] = np.array(lengths, np.int32)
+    return names, found
+
+
+def _is_sound(text: str) -> bool:
+    return Path(text).is_dir() or Path(text).suffix.lower() in sounds.SUFFIXES
 
 
 def _examples(path: Path, field: str, shape: tuple[int, ...], columns) -> np.ndarray:

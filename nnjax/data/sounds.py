@@ -4,7 +4,6 @@ What comes out is a pure function of the file and the rate.
 """
 
 import functools
-import hashlib
 import importlib
 import math
 import os
@@ -13,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nnjax.data import kept
 from nnjax.errors import UserError
 
 SUFFIXES = ('.wav', '.flac', '.ogg')
@@ -128,19 +126,6 @@ def background(path: str, rate: int, most: int) -> np.ndarray:
             parts.append(decode(file, rate)[: most - total])
             total += len(parts[-1])
     return np.concatenate(parts).astype(np.float32) / 32768
-
-
-def converted(paths: list[str], rate: int) -> dict[str, np.ndarray]:
-    """Files -> {'samples': int16, one after another, 'ends': where each ends}, kept."""
-    marks = [(path, os.stat(path).st_size, os.stat(path).st_mtime_ns) for path in paths]
-    name = hashlib.sha256(repr((rate, marks)).encode()).hexdigest()[:16]
-
-    def make() -> dict[str, np.ndarray]:
-        found = [decode(path, rate) for path in paths]
-        ends = np.cumsum([len(x) for x in found], dtype=np.int64)
-        return {'samples': np.concatenate(found), 'ends': ends}
-
-    return kept.arrays(f'sounds-{name}', make)
 
 
 def _soundfile():

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from nnjax.data import files, folder, split, tables, tfds
+from nnjax.data import files, folder, recordings, split, tables, tfds
 from nnjax.data.source import Dataset, Rows, Source, hold_out, is_share
 from nnjax.errors import UserError
-from nnjax.fields import Count
+from nnjax.fields import Count, Positive
 
-__all__ = ['Arrays', 'Csv', 'Folder', 'Npz', 'Tfds']
+__all__ = ['Arrays', 'Csv', 'Folder', 'Npz', 'Sounds', 'Tfds', 'Transcribed']
 
 Size = Count | tuple[Count, Count]
 
@@ -153,6 +153,66 @@ def Csv(
 
     made = _dataset(Rows(table.arrays), own(valid), own(test), table.labels)
     return dataclasses.replace(made, columns=table.columns)
+
+
+def Sounds(
+    path: str,
+    rate: Count = 16000,
+    seconds: Positive | None = 1.0,
+    valid: str | None = '10%',
+    test: str | None = '10%',
+    skip_corrupt: bool = False,
+) -> Dataset:
+    """Sounds in one folder a class: PATH/CLASS/*.wav, .flac or .ogg, or PATH/train/CLASS/* and so on.
+
+    Args:
+      path: the folder
+      rate: samples a second that all are converted to, once
+      seconds: longest sound; of longer ones the middle is used; None is the longest there is
+      valid: share or number held out, where there is no folder valid (or val), or None
+      test: share or number held out, where there is no folder test, or None
+      skip_corrupt: leave out sounds that are damaged, empty or silent
+    """
+    root = Path(path).expanduser()
+    nested = (root / 'train').is_dir()
+    first = root / 'train' if nested else root
+    train, labels = recordings.by_class(first, rate, seconds, None, skip_corrupt)
+    longest = train.spec['audio'][0][0] / rate
+
+    def own(*names: str) -> Source | None:
+        found = [root / name for name in names if nested and (root / name).is_dir()]
+        if not found:
+            return None
+        return recordings.by_class(found[0], rate, longest, labels, skip_corrupt)[0]
+
+    return _dataset(train, own('valid', 'val') or valid, own('test') or test, labels)
+
+
+def Transcribed(
+    path: str,
+    rate: Count = 16000,
+    seconds: Positive = 16.0,
+    valid: str | None = '10%',
+    test: str | None = '10%',
+    skip_corrupt: bool = False,
+) -> Dataset:
+    """Sounds with their texts: a .jsonl or .tsv of path and text.
+
+    Args:
+      path: the list; paths in it are relative to its folder
+      rate: samples a second that all are converted to, once
+      seconds: longest sound; a longer one is refused
+      valid: another list, or a share or number held out, or None
+      test: another list, or a share or number held out, or None
+      skip_corrupt: leave out sounds that are damaged, empty or silent
+    """
+
+    def own(text: str | None) -> Source | str | None:
+        if text is None or is_share(text):
+            return text
+        return recordings.manifest(Path(text).expanduser(), rate, seconds, skip_corrupt)
+
+    return _dataset(own(path), own(valid), own(test), ())
 
 
 def _sides(size: Size | None) -> tuple[int, int] | None:

@@ -80,6 +80,6 @@ def rows(made: Setup, names: list[str], predictions: dict[str, np.ndarray]) -> l
                 row['class'] = made.dataset.labels[best] if made.dataset.labels else str(best)
                 row['probability'] = round(float(value[best]), 6)
             else:
-                row[key] = value.tolist()
+                row[key] = value if isinstance(value, str) else value.tolist()
         found.append(row)
     return found

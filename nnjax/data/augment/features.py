@@ -41,7 +41,7 @@ def log_mel(
       floor: least power
     """
     spectrum = _mel(mels, rate, window, hop, fft, low, high, scale)
-    return _on_samples(lambda x, frames: jnp.log(jnp.maximum(spectrum(x), floor)), hop)
+    return _on_samples(lambda x, frames: jnp.log(jnp.maximum(spectrum(x), floor)), hop, rate)
 
 
 def mfcc(
@@ -63,7 +63,7 @@ def mfcc(
         raise UserError(f'coefficients={coefficients}: at most mels={mels}')
     spectrum = _mel(mels, rate, window, hop, fft, low, high, scale)
     return _on_samples(
-        lambda x, frames: audio.cepstra(audio.decibels(spectrum(x), frames), coefficients), hop
+        lambda x, frames: audio.cepstra(audio.decibels(spectrum(x), frames), coefficients), hop, rate
     )
 
 
@@ -138,7 +138,7 @@ def _mel(mels, rate, window, hop, fft, low, high, scale):
     return lambda x: audio.mel_spectrum(x, rate, mels, fft, window, hop, low, top, scale)
 
 
-def _on_samples(function, hop: int) -> Always:
+def _on_samples(function, hop: int, rate: int) -> Always:
     """(samples [T], frames or None) -> features [N, F], as an operation on examples."""
 
     def change(example):
@@ -149,7 +149,7 @@ def _on_samples(function, hop: int) -> Always:
         features = function(audio.real(x, length), frames)
         return with_sound(example, audio.real(features, frames, -2), frames)
 
-    return Always(change)
+    return Always(change, rate)
 
 
 def _on_features(function) -> Always:

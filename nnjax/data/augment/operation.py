@@ -18,9 +18,11 @@ class Always:
 
     Attributes:
       change: example -> example.
+      rate: samples a second of the sound that it reads, if it reads any.
     """
 
     change: Callable[[Example], Example]
+    rate: int | None = None
 
     def __call__(self, key: jax.Array | None, example: Example) -> Example:
         return self.change(example)

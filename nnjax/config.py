@@ -27,7 +27,7 @@ def base(arg: str = '') -> ConfigDict:
     return config
 
 
-def bind(target: Callable, **values) -> ConfigDict:
+def bind(target: Callable, /, **values) -> ConfigDict:
     """A callable and some of its keywords -> its section, complete, checked and typed.
 
     Raises:
@@ -38,7 +38,7 @@ def bind(target: Callable, **values) -> ConfigDict:
     return config
 
 
-def section(target: Callable, **values) -> ConfigDict:
+def section(target: Callable, /, **values) -> ConfigDict:
     """`bind` without the name: for the run itself."""
     fields = schema.fields(target)
     label = getattr(target, '__name__', str(target))

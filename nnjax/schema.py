@@ -190,7 +190,9 @@ def fields(target: Callable) -> dict[str, Field]:
     hints = typing.get_type_hints(
         target if inspect.isclass(target) else function, include_extras=True
     )
-    docs = _doc_lines(inspect.getdoc(target) or '')
+    docs = {}
+    for owner in reversed(inspect.getmro(target)) if inspect.isclass(target) else [target]:
+        docs |= _doc_lines(inspect.getdoc(owner) or '')  # a class also has its parents' fields
     found = {}
     for name, parameter in inspect.signature(target).parameters.items():
         if name in ('parent', 'name') and inspect.isclass(target) and hasattr(target, 'apply'):

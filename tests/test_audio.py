@@ -28,7 +28,9 @@ def sound():
 
 
 @pytest.mark.parametrize('scale', ['slaney', 'htk'])
-@pytest.mark.parametrize('rate, fft, mels, low, high', [(16000, 512, 40, 0, 8000), (8000, 256, 23, 60, 3800)])
+@pytest.mark.parametrize(
+    'rate, fft, mels, low, high', [(16000, 512, 40, 0, 8000), (8000, 256, 23, 60, 3800)]
+)
 def test_mel_filters_are_librosas(librosa, scale, rate, fft, mels, low, high):
     ours = audio.mel_filters(rate, fft, mels, low, high, scale)
     theirs = librosa.filters.mel(
@@ -37,7 +39,9 @@ def test_mel_filters_are_librosas(librosa, scale, rate, fft, mels, low, high):
     np.testing.assert_allclose(ours, theirs.T, atol=1e-7)
 
 
-@pytest.mark.parametrize('fft, window, hop', [(512, 400, 160), (512, 512, 256), (400, 400, 100), (512, 401, 133)])
+@pytest.mark.parametrize(
+    'fft, window, hop', [(512, 400, 160), (512, 512, 256), (400, 400, 100), (512, 401, 133)]
+)
 def test_power_spectrum_is_librosas(librosa, sound, fft, window, hop):
     theirs = librosa.stft(
         sound, n_fft=fft, hop_length=hop, win_length=window, center=True, pad_mode='constant'
@@ -89,7 +93,9 @@ def test_features_of_a_length_are_those_of_the_shorter_sound(length, seed):
         masked = function(jnp.asarray(dirty), jnp.int32(length))
         assert not np.asarray(masked[length:]).any()
         if length >= 5:
-            np.testing.assert_allclose(masked[:length], function(jnp.asarray(x[:length])), atol=1e-5)
+            np.testing.assert_allclose(
+                masked[:length], function(jnp.asarray(x[:length])), atol=1e-5
+            )
         assert np.isfinite(masked).all()
 
 

@@ -42,7 +42,9 @@ def test_too_few_frames_are_said_and_cost_nothing():
     ids, lengths = jnp.array([[1, 1, 2], [1, 2, 3]]), jnp.array([3, 3])
     logits = jnp.asarray(random(0, 2, 3, 5))
     np.testing.assert_array_equal(ctc.needed(ids, lengths), [4, 3])
-    values, gradient = jax.value_and_grad(lambda x: ctc.loss(x, lengths, ids, lengths)[0].sum())(logits)
+    values, gradient = jax.value_and_grad(lambda x: ctc.loss(x, lengths, ids, lengths)[0].sum())(
+        logits
+    )
     assert np.isfinite(values) and np.isfinite(gradient).all()
     assert not np.asarray(gradient[0]).any() and np.asarray(gradient[1]).any()
 
@@ -77,7 +79,9 @@ def test_a_wide_beam_finds_the_likeliest_text_of_all_alignments(weight):
                     weight * table[context[n], context[n + 1], s] + 0.3 for n, s in enumerate(text)
                 )
         best = sorted(totals, key=totals.get, reverse=True)[:3]
-        options = dict(ngram=jnp.asarray(table, jnp.float32), weight=weight, bonus=0.3) if weight else {}
+        options = (
+            dict(ngram=jnp.asarray(table, jnp.float32), weight=weight, bonus=0.3) if weight else {}
+        )
         ids, lengths, scores = ctc.beam(jnp.asarray(logits), jnp.array([length]), 150, **options)
         for place, text in enumerate(best):
             assert tuple(ids[0, place, : int(lengths[0, place])].tolist()) == text
@@ -90,11 +94,15 @@ def test_frames_behind_the_length_change_no_text():
     dirty[:, 6:] = np.nan
     lengths = jnp.array([6, 6])
     for function in (ctc.greedy, lambda x, n: ctc.beam(x, n, 4)):
-        for a, b in zip(function(jnp.asarray(logits[:, :6]), lengths), function(jnp.asarray(dirty), lengths)):
+        for a, b in zip(
+            function(jnp.asarray(logits[:, :6]), lengths), function(jnp.asarray(dirty), lengths)
+        ):
             np.testing.assert_array_equal(a[..., :6], b[..., :6])
 
 
-@hypothesis.given(a=st.lists(st.integers(1, 3), max_size=6), b=st.lists(st.integers(1, 3), max_size=6))
+@hypothesis.given(
+    a=st.lists(st.integers(1, 3), max_size=6), b=st.lists(st.integers(1, 3), max_size=6)
+)
 def test_edits_are_jiwers(a, b):
     jiwer = pytest.importorskip('jiwer')
     row = lambda x: jnp.array([x + [0] * (6 - len(x))])

@@ -225,8 +225,11 @@ BAD = {
         'unknown column',
     ),
     'no number': (
-        lambda t: ((t / 'a.csv').write_text('a,b\nx,2\n'), sources.Csv(str(t / 'a.csv'), 'b')),
-        "line 2, column 'a'",
+        lambda t: (
+            (t / 'a.csv').write_text('a,b\n1,2\n1,2\nx,2\n'),
+            sources.Csv(str(t / 'a.csv'), 'b'),
+        ),
+        "line 4, column 'a'",
     ),
     'ragged': (
         lambda t: ((t / 'a.csv').write_text('a,b\n1\n'), sources.Csv(str(t / 'a.csv'), 'b')),
@@ -234,7 +237,7 @@ BAD = {
     ),
     'csv nan': (
         lambda t: ((t / 'a.csv').write_text('a,b\nnan,2\n'), sources.Csv(str(t / 'a.csv'), 'b')),
-        'not finite',
+        'no value',
     ),
     'empty csv': (
         lambda t: ((t / 'a.csv').write_text(''), sources.Csv(str(t / 'a.csv'), 'b')),

@@ -22,7 +22,7 @@ ALLOWED = {
     'config': {'schema', 'defaults'},
     'build': {'schema', 'config'},
     'weights': {'models'},
-    'training': {'schema', 'config', 'build', 'models', 'tasks', 'data'},
+    'training': {'schema', 'config', 'build', 'models', 'tasks', 'data', 'ops'},
     'sweep': {'training', 'build', 'config', 'schema', 'data'},
     'report': {'ops', 'sweep', 'analysis'},
     'analysis': {'training', 'build', 'config', 'schema', 'data', 'ops', 'sweep'},

@@ -68,7 +68,7 @@ def letters(size: int) -> Operation:
 def test_an_operation_learns_from_train_and_texts_stay_on_the_host():
     train = Rows({'text': texts.array(['cab', 'b']), 'note': texts.array(['x', 'y'])})
     made = Preparation((letters(4),), train)
-    assert made.spec() == {'text': ((4,), np.int32)}
+    assert made.spec == {'text': ((4,), np.int32)}
     batch = made({'text': texts.array(['abc']), 'note': texts.array(['z'])})
     assert {n: a.tolist() for n, a in batch.items()} == {'text': [[1, 2, 3, 0]]}
     assert made.statistics == ['abc']

@@ -59,13 +59,20 @@ def test_a_function_of_the_key_and_the_place_alone(name):
     whole = chain.train(operations, key, {'audio': x})['audio']
     part = chain.train(operations, key, {'audio': x[2:4]}, first=2)['audio']
     np.testing.assert_allclose(whole[2:4], part, atol=1e-6)
-    assert np.abs(np.asarray(chain.train(operations, jax.random.key(4), {'audio': x})['audio'] - whole)).max() > 1e-3
+    assert (
+        np.abs(
+            np.asarray(chain.train(operations, jax.random.key(4), {'audio': x})['audio'] - whole)
+        ).max()
+        > 1e-3
+    )
 
 
 def test_a_shift_with_a_length_cuts_nothing_off():
     x = sound(samples=100)
     for seed in range(20):
-        found = run('time_shift(50)', True)(jax.random.key(seed), jnp.pad(x, (0, 30)), jnp.int32(100))
+        found = run('time_shift(50)', True)(
+            jax.random.key(seed), jnp.pad(x, (0, 30)), jnp.int32(100)
+        )
         length = int(found['audio_length'])
         assert 100 <= length <= 130
         np.testing.assert_allclose(found['audio'][length - 100 : length], x, atol=1e-6)
@@ -74,8 +81,12 @@ def test_a_shift_with_a_length_cuts_nothing_off():
 def test_a_shift_without_one_goes_both_ways():
     x, moves = sound(), set()
     for seed in range(40):
-        found = np.asarray(run('time_shift(3)', False)(jax.random.key(seed), jnp.asarray(x), None)['audio'])
-        move = next(m for m in range(-3, 4) if np.allclose(found[10:-10], np.roll(x, m)[10:-10], atol=1e-6))
+        found = np.asarray(
+            run('time_shift(3)', False)(jax.random.key(seed), jnp.asarray(x), None)['audio']
+        )
+        move = next(
+            m for m in range(-3, 4) if np.allclose(found[10:-10], np.roll(x, m)[10:-10], atol=1e-6)
+        )
         moves.add(move)
     assert moves == set(range(-3, 4))
 

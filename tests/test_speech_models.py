@@ -19,7 +19,9 @@ NETWORKS = {
 
 def outputs(model, variables, x, lengths):
     found = jax.jit(model.apply)(variables, x, lengths)
-    return found if isinstance(found, dict) else {'logits': found[:, None], 'lengths': lengths * 0 + 1}
+    return (
+        found if isinstance(found, dict) else {'logits': found[:, None], 'lengths': lengths * 0 + 1}
+    )
 
 
 @pytest.mark.parametrize('name', NETWORKS)

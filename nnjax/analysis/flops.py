@@ -35,7 +35,7 @@ _MOVES = frozenset(
     gather imag mesh_cast optimization_barrier pad pbroadcast ppermute pvary real reduce_precision
     reshape reshard rev scatter select_n sharding_constraint slice split squeeze stack
     stop_gradient tile transpose
-    """.split()  # noqa: SIM905
+    """.split()
 )
 _REDUCTIONS = frozenset(
     ('argmax', 'argmin', 'reduce_max', 'reduce_min', 'reduce_prod', 'reduce_sum', 'top_k')
@@ -46,7 +46,7 @@ _OPAQUE = frozenset(
     cholesky eig eigh ffi_call geqp3 geqrf hessenberg householder_product io_callback lu
     pallas_call pure_callback qr ragged_dot_general schur svd symmetric_product triangular_solve
     tridiagonal tridiagonal_solve xla_call_module
-    """.split()  # noqa: SIM905
+    """.split()
 )
 
 

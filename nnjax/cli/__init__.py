@@ -11,6 +11,7 @@ COMMANDS = (
     'sweep',
     'evaluate',
     'predict',
+    'generate',
     'compare',
     'report',
     'weights',

@@ -1,10 +1,11 @@
-"""prepares a data set, or draws a picture of an experiment's batches
+"""prepares a data set, or shows an experiment's batches
 
 nnjax data prepare NAME [--source=FOLDER]    prepares NAME for training
-nnjax data show --config=EXPERIMENT          writes a picture of an augmented training batch
+nnjax data show --config=EXPERIMENT          a picture of an augmented training batch, or its texts
 nnjax data show --config=EXPERIMENT --operations    ... of what each operation does to its images
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -71,9 +72,12 @@ def _show(parsed: options.Options) -> None:
     if output.suffix != '.png':
         raise UserError(f'--output={output}: the picture is a .png')
     made = setup(config)
-    if 'image' not in made.example or len(made.example['image'][0]) != 3:
-        raise UserError(f'{spec} has no images to show (fields: {", ".join(made.example)})')
     step = parsed.flags.step
+    if 'image' not in made.example or len(made.example['image'][0]) != 3:
+        if not made.prepare.vocabularies:
+            raise UserError(f'{spec} has no images or texts to show ({", ".join(made.example)})')
+        _tell(made, feed.augmented(made, step, parsed.flags.examples))
+        return
     if parsed.flags.operations:
         rows = feed.operations(made, step, PAIRS)
         images = np.concatenate([pictures.pixels(images) for images in rows.values()])
@@ -87,6 +91,15 @@ def _show(parsed: options.Options) -> None:
     captions = [_caption(label, made.dataset.labels) for label in labels]
     sheet.write(output, batch['image'], captions)
     print(f'{len(captions)} examples of step {step} in {output}')
+
+
+def _tell(made, batch) -> None:
+    """Prints the examples of a batch as JSON lines, token ids as texts."""
+    written = {n: v.decode(batch[n]).tolist() for n, v in made.prepare.vocabularies.items()}
+    for row in range(len(batch['mask'])):
+        other = {n: a[row].tolist() for n, a in batch.items() if n not in written and n != 'mask'}
+        own = {n: texts[row] for n, texts in written.items()}
+        print(json.dumps({**own, **other}, ensure_ascii=False))
 
 
 def _caption(label, names: tuple[str, ...]) -> str:

@@ -15,8 +15,7 @@ def points(config, spec: str, flags: Any) -> list[Point]:
     Raises:
       UserError: neither is there, or a flag is no list of values.
     """
-    grid = {path: _grid(config, path, text) for path, text in map(_split, flags.grid)}
-    space = {path: _space(config, path, text) for path, text in map(_split, flags.random)}
+    grid, space = _axes(config, flags)
     if bool(space) != (flags.points is not None):
         raise UserError('--random=FIELD=... and --points=N go together')
     if grid or space:
@@ -38,11 +37,16 @@ def space(config, flags: Any) -> dict[str, Distribution | list]:
     Raises:
       UserError: a field is in both, or a flag is no list of values.
     """
-    grid = {path: _grid(config, path, text) for path, text in map(_split, flags.grid)}
-    found = {path: _space(config, path, text) for path, text in map(_split, flags.random)}
+    grid, found = _axes(config, flags)
     if twice := grid.keys() & found.keys():
         raise UserError(f'{min(twice)} is in --grid and in --random: choose one')
     return {**found, **grid}
+
+
+def _axes(config, flags: Any) -> tuple[dict[str, list], dict[str, Distribution | list]]:
+    """What --grid and --random say of each field."""
+    grid = {path: _grid(config, path, text) for path, text in map(_split, flags.grid)}
+    return grid, {path: _space(config, path, text) for path, text in map(_split, flags.random)}
 
 
 def _own(spec: str, seeds: bool) -> list[Point]:

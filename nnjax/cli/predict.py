@@ -1,7 +1,8 @@
-"""writes what a run predicts for images, sounds, a folder of them, .npz, .npy or .csv
+"""writes what a run says of images, sounds, tables, lines of text or other files
 
-A CSV or JSON lines file, by its ending; standard output without --output. A field of the run's
-config is changed for this once by --config.FIELD=VALUE, such as --config.tta='flip(1)'.
+Images and sounds are files or a folder; arrays .npz or .npy; tables .csv; texts a file of lines, '-' for
+standard input, or fields of .jsonl, .tsv and .csv. The answer is a CSV or JSON lines file, or lines
+of text alone, by its ending; CSV on standard output without --output. A field of the run's config is changed for this once by --config.FIELD=VALUE, such as --config.tta='flip(1)'.
 """
 
 import csv
@@ -23,7 +24,13 @@ def define(values: flags.FlagValues) -> None:
     options.workdir_flag(values, 'run folder')
     options.config_flag(values)
     flags.DEFINE_string(
-        'output', None, 'a .csv or .jsonl file; default: CSV on standard output', flag_values=values
+        'output',
+        None,
+        'a .csv, .jsonl or .txt file; default: CSV on standard output',
+        flag_values=values,
+    )
+    flags.DEFINE_multi_string(
+        'text', [], "FIELD=TEXT of one example, such as question='Where is it?'", flag_values=values
     )
     flags.DEFINE_string(
         'checkpoint', 'best', "'best' on validation, 'last', or a step", flag_values=values
@@ -32,24 +39,37 @@ def define(values: flags.FlagValues) -> None:
 
 def run(parsed: options.Options) -> None:
     workdir = options.required(parsed, 'workdir')
-    if not parsed.arguments:
-        raise UserError('name what to predict: image or sound files, a folder, a .npz, .npy or .csv file')
+    if not parsed.arguments and not parsed.flags.text:
+        raise UserError('name what to predict: files or a folder; see nnjax predict --help')
     output = parsed.flags.output and Path(parsed.flags.output)
-    if output and output.suffix not in ('.csv', '.jsonl'):
-        raise UserError(f'--output={output}: the name must end in .csv or .jsonl')
+    if output and output.suffix not in WRITERS:
+        raise UserError(f'--output={output}: the name must end in {", ".join(WRITERS)}')
     options.compilation_cache()
-    from nnjax.data import augment, files, spec
+    from nnjax.data import augment, files, recordings
+    from nnjax.data import spec as specs
     from nnjax.data.augment import chain
+    from nnjax.data.text import inputs
     from nnjax.training import predict, restore
 
     made, state = restore.run(
         workdir, parsed.flags.checkpoint, parsed.flags.config, parsed.overrides
     )
-    rate = chain.rate(spec.parse(made.config.augment, augment))
-    source = made.dataset.train.spec
-    names, arrays = files.read(parsed.arguments, source, made.dataset.columns, rate)
+    data, spec = made.dataset, made.dataset.train.spec
+    if parsed.flags.text and not inputs.fields(spec):
+        raise UserError('--text: this run takes no texts')
+    if parsed.flags.text:
+        names, arrays = inputs.typed(parsed.flags.text, spec)
+    elif 'audio' in spec and recordings.are_sounds(parsed.arguments):
+        rate = chain.rate(specs.parse(made.config.augment, augment))
+        names, arrays = recordings.read(parsed.arguments, spec, rate)
+    elif inputs.fields(spec):
+        names, arrays = inputs.read(parsed.arguments, spec)
+    else:
+        names, arrays = files.read(parsed.arguments, spec, data.columns, data.categories)
+        if 'impute' not in made.config.prepare:
+            files.complete(names, arrays)
     rows = predict.rows(made, names, predict.predict(made, state, arrays))
-    text = _jsonl(rows) if output and output.suffix == '.jsonl' else _csv(rows)
+    text = WRITERS[output.suffix if output else '.csv'](rows)
     if output:
         output.write_text(text)
         print(f'{len(rows)} predictions in {output}', file=sys.stderr)
@@ -66,4 +86,15 @@ def _csv(rows: list[dict]) -> str:
 
 
 def _jsonl(rows: list[dict]) -> str:
-    return ''.join(json.dumps(row) + '\n' for row in rows)
+    return ''.join(json.dumps(row, ensure_ascii=False) + '\n' for row in rows)
+
+
+def _lines(rows: list[dict]) -> str:
+    """The text, or class, that is predicted of each, and nothing else."""
+    name = next((n for n, value in rows[0].items() if n != 'input' and isinstance(value, str)), '')
+    if not name:
+        raise UserError('a .txt file is for texts and classes: take .csv or .jsonl')
+    return ''.join(row[name].replace('\n', ' ') + '\n' for row in rows)
+
+
+WRITERS = {'.csv': _csv, '.jsonl': _jsonl, '.txt': _lines}

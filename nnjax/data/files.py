@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nnjax import texts
-from nnjax.data import images, sounds, tables
+from nnjax.data import images, tables
 from nnjax.data.source import Arrays
 from nnjax.errors import UserError
 
@@ -102,23 +102,24 @@ def numeric(
 
 
 def read(
-    inputs: Iterable[str], spec: Mapping, columns: Sequence[str] = (), rate: int | None = None
+    inputs: Iterable[str],
+    spec: Mapping,
+    columns: Sequence[str] = (),
+    categories: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[list[str], Arrays]:
     """Files and folders to predict -> (a name each, raw arrays like the training split's `spec`).
 
     Images are made grey or colour, scaled and cut to fit, with a note on standard error; arrays and
     tables must have the right shape. A row of a table may be a flattened image; where the training
-    table's `columns` are known, they are found by name and others are left out. Where the examples
-    are sounds of `rate` samples a second, see `heard`.
+    table's `columns` and `categories` are known, they are found by name, others are left out, and
+    missing numbers are NaN.
 
     Raises:
       UserError: what cannot be read or does not fit, naming the file.
     """
-    if 'audio' in spec and all(map(_is_sound, inputs)):
-        return heard(inputs, spec, rate)
     field = next((n for n in ('image', 'features') if n in spec), next(iter(spec)))
     shape, dtype = spec[field]
-    names, parts, resized = [], [], 0
+    names, parts, kinds, resized = [], [], [], 0
     for text in inputs:
         path = Path(text)
         for one in map(Path, images.below(path)) if path.is_dir() else [path]:
@@ -130,56 +131,44 @@ def read(
                 resized += images.shape(one)[:2] != tuple(shape[:2])
                 names.append(str(one))
                 parts.append(_fitting(images.decode(one, tuple(shape), one)[None], one, dtype))
+            elif categories or (columns and one.suffix.lower() == '.csv'):
+                values, codes = _rows(one, columns, categories or {})
+                names += [f'{one}:{n}' for n in range(len(values))]
+                parts.append(values)
+                kinds.append(codes)
             else:
-                values = _examples(one, field, tuple(shape), columns)
+                values = _examples(one, field, tuple(shape))
                 names += [f'{one}:{n}' for n in range(len(values))]
                 parts.append(_fitting(values, one, dtype))
     if not names:
         raise UserError(f'{", ".join(inputs)}: no examples')
     if resized:
         print(f'resized {resized} images to {shape[0]}x{shape[1]}', file=sys.stderr)
-    return names, {field: np.concatenate(parts)}
+    found = {field: np.concatenate(parts)}
+    return names, found | ({f'{field}_categories': np.concatenate(kinds)} if categories else {})
 
 
-def heard(inputs: Iterable[str], spec: Mapping, rate: int | None) -> tuple[list[str], Arrays]:
-    """Sound files and folders of them -> (names, their samples and lengths), as `spec` has them.
-
-    Several channels become their mean, another rate is converted, with a note on standard error. Of
-    a sound that is too long the middle is used, where sounds have no length; else it is refused.
-    """
-    if rate is None:
-        raise UserError('this run has no features of sound that say a rate, such as log_mel')
-    names = [
-        name
-        for path in map(Path, inputs)
-        for name in (sounds.below(path) if path.is_dir() else [str(path)])
-    ]
-    size = spec['audio'][0][0]
-    audio, lengths, long, others = np.zeros((len(names), size), np.int16), [], 0, 0
-    for row, name in enumerate(names):
-        others += sounds.header(name)[1:] != (rate, 1)
-        x = sounds.decode(name, rate)
-        if len(x) > size and 'audio_length' in spec:
+def complete(names: Sequence[str], arrays: Arrays) -> None:
+    """Refuses examples with missing values (NaN), naming the first."""
+    for field, values in arrays.items():
+        if values.dtype.kind == 'f' and (bad := np.isnan(values.reshape(len(values), -1))).any():
+            row = names[int(bad.any(1).argmax())]
             raise UserError(
-                f'{name} lasts {len(x) / rate:.1f} s, this run was trained on {size / rate:.1f} s at '
-                'most: cut it into pieces'
+                f"{row}: a value of {field!r} is missing, and the run's prepare has no impute"
             )
-        long += len(x) > size
-        audio[row], lengths = sounds.fitted(x, size), [*lengths, min(len(x), size)]
-    for count, what in ((others, f'converted to one channel of {rate} Hz'), (long, 'cut')):
-        if count:
-            print(f'{count} of {len(names)} sounds were {what}', file=sys.stderr)
-    found = {'audio': _fitting(audio, Path(names[0]), spec['audio'][1])}
-    if 'audio_length' in spec:
-        found['audio_length'] = np.array(lengths, np.int32)
-    return names, found
 
 
-def _is_sound(text: str) -> bool:
-    return Path(text).is_dir() or Path(text).suffix.lower() in sounds.SUFFIXES
+def _rows(
+    path: Path, columns: Sequence[str], categories: Mapping[str, Sequence[str]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """A table -> numbers [N, columns], categories [N, categories]."""
+    if path.suffix.lower() != '.csv':
+        raise UserError(f'{path}: this run takes tables, .csv files with a header')
+    texts = tables.read(path)
+    return tables.numbers(texts, columns), tables.numbered(texts, categories)
 
 
-def _examples(path: Path, field: str, shape: tuple[int, ...], columns) -> np.ndarray:
+def _examples(path: Path, field: str, shape: tuple[int, ...]) -> np.ndarray:
     """An array file or a table -> values [N, *shape]; a single example is an N of 1."""
     kind = path.suffix.lower()
     if kind in ('.npy', '.npz'):
@@ -192,8 +181,8 @@ def _examples(path: Path, field: str, shape: tuple[int, ...], columns) -> np.nda
         if values.shape in (shape, flat):
             values = values[None]
     elif kind == '.csv':
-        header, rows = tables.read(path)
-        values = tables.numbers(path, header, rows, columns or header)
+        texts = tables.read(path)
+        values = tables.numbers(texts, texts.header)
         flat = (int(np.prod(shape)),)
     else:
         raise UserError(

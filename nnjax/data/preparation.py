@@ -88,8 +88,9 @@ class Preparation:
     @functools.cached_property
     def spec(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """{field: (shape, dtype)} of a prepared example; reads no data."""
-        zeros = {n: np.zeros((2, *shape), dtype) for n, (shape, dtype) in self._train.spec.items()}
-        made = _learned(self._operations, zeros)[1]
+        # Ones, for their logarithms are finite too.
+        ones = {n: np.ones((2, *shape), dtype) for n, (shape, dtype) in self._train.spec.items()}
+        made = _learned(self._operations, ones)[1]
         return {n: (a.shape[1:], a.dtype) for n, a in made.items() if not texts.is_text(a)}
 
 

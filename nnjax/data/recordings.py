@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +50,7 @@ def by_class(
     return source(str(root), paths, fields, rate, seconds, True, skip_corrupt), names
 
 
-def manifest(
-    path: Path, rate: int, seconds: float | None, skip_corrupt: bool = False
-) -> Source:
+def manifest(path: Path, rate: int, seconds: float | None, skip_corrupt: bool = False) -> Source:
     """A .jsonl or .tsv of 'path' and 'text' -> source of 'audio', 'audio_length' and 'text'.
 
     Paths are relative to the list's folder. A sound longer than `seconds` is refused: what is cut
@@ -122,6 +120,45 @@ def source(
     return Rows(kept.arrays(f'sounds-{made.fingerprint}', lambda: made[np.arange(len(made))]))
 
 
+def read(inputs: Iterable[str], spec: Mapping, rate: int | None) -> tuple[list[str], Arrays]:
+    """Sound files and folders of them -> (names, their samples and lengths), as `spec` has them.
+
+    Several channels become their mean, another rate is converted, with a note on standard error. Of
+    a sound that is too long the middle is used, where sounds have no length; else it is refused.
+    """
+    if rate is None:
+        raise UserError('this run has no features of sound that say a rate, such as log_mel')
+    names = [
+        name
+        for path in map(Path, inputs)
+        for name in (sounds.below(path) if path.is_dir() else [str(path)])
+    ]
+    size = spec['audio'][0][0]
+    audio, lengths, long, others = np.zeros((len(names), size), np.int16), [], 0, 0
+    for row, name in enumerate(names):
+        others += sounds.header(name)[1:] != (rate, 1)
+        x = sounds.decode(name, rate)
+        if len(x) > size and 'audio_length' in spec:
+            raise UserError(
+                f'{name} lasts {len(x) / rate:.1f} s, this run was trained on {size / rate:.1f} s at '
+                'most: cut it into pieces'
+            )
+        long += len(x) > size
+        audio[row], lengths = sounds.fitted(x, size), [*lengths, min(len(x), size)]
+    for count, what in ((others, f'converted to one channel of {rate} Hz'), (long, 'cut')):
+        if count:
+            print(f'{count} of {len(names)} sounds were {what}', file=sys.stderr)
+    found = {'audio': audio}
+    if 'audio_length' in spec:
+        found['audio_length'] = np.array(lengths, np.int32)
+    return names, found
+
+
+def are_sounds(inputs: Iterable[str]) -> bool:
+    """Whether these can only be sound files, and folders of them."""
+    return all(Path(t).is_dir() or Path(t).suffix.lower() in sounds.SUFFIXES for t in inputs)
+
+
 class Recordings:
     """Sound files, decoded as they are asked for."""
 
@@ -148,7 +185,7 @@ class Recordings:
         lengths = np.zeros(len(indices), np.int32)
 
         def one(number: int) -> None:
-            x = heard(self._paths[indices[number]], self._rate)
+            x = _heard(self._paths[indices[number]], self._rate)
             lengths[number] = min(len(x), self._most)
             audio[number] = sounds.fitted(x, self._most)
 
@@ -163,7 +200,7 @@ class Recordings:
         }
 
 
-def heard(path: str, rate: int) -> np.ndarray:
+def _heard(path: str, rate: int) -> np.ndarray:
     """A file's samples; silence is refused."""
     x = sounds.decode(path, rate)
     if not x.any():
@@ -177,7 +214,7 @@ def _whole(owner: str, paths: list[str], numbers: np.ndarray, total: int) -> np.
 
     def one(number: int) -> None:
         with contextlib.suppress(UserError):
-            heard(paths[number], 8000)
+            _heard(paths[number], 8000)
             fine[number] = True
 
     images.each(len(paths), one)

@@ -150,7 +150,10 @@ def _truncated(raw: bytes) -> bool:
     if raw[:4] == b'RIFF' and raw[8:12] == b'WAVE':
         place = 12
         while place + 8 <= len(raw):
-            name, size = raw[place : place + 4], int.from_bytes(raw[place + 4 : place + 8], 'little')
+            name, size = (
+                raw[place : place + 4],
+                int.from_bytes(raw[place + 4 : place + 8], 'little'),
+            )
             if name == b'data':
                 return size not in UNKNOWN and place + 8 + size > len(raw)
             place += 8 + size + size % 2

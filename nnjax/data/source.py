@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -106,7 +106,8 @@ class Joined:
 class Dataset:
     """Train, validation and test sources of one spec.
 
-    `labels` are the class names, `columns` the names of the columns of 'features', if known.
+    `labels` are the class names; of a table, `columns` are the names of the columns of 'features',
+    `categories` those of 'features_categories', with the texts that are numbered from 1.
     """
 
     train: Source
@@ -114,6 +115,7 @@ class Dataset:
     test: Source | None = None
     labels: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    categories: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
 def is_share(text: str) -> bool:
@@ -121,10 +123,10 @@ def is_share(text: str) -> bool:
     return re.fullmatch(r'\d+(\.\d+)?%|\d+', text.strip()) is not None
 
 
-def hold_out(source: Source, text: str, what: str) -> tuple[Source, Source]:
+def hold_out(source: Source, text: str, what: str, seed: int = 0) -> tuple[Source, Source]:
     """A source, '10%' or '5000' -> (the rest, that many examples), fixed once and for all.
 
-    The examples held out are those that a permutation with seed 0 puts last.
+    The examples held out are those that the seed's permutation puts last.
 
     Raises:
       UserError: no share or number, or one that leaves nothing on either side.
@@ -138,6 +140,6 @@ def hold_out(source: Source, text: str, what: str) -> tuple[Source, Source]:
     if not 0 < count < size:
         raise UserError(f'data.{what}={text!r} of {size} examples leaves nothing on one side')
     places = np.arange(size)
-    shuffled = permutation(0, np.zeros_like(places), places, size)
+    shuffled = permutation(seed, np.zeros_like(places), places, size)
     kept, held = np.sort(shuffled[:-count]), np.sort(shuffled[-count:])
     return Slice(source, kept), Slice(source, held)

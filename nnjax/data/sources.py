@@ -6,6 +6,7 @@ fixed permutation: the same ones every time, and none of them is trained on.
 
 import dataclasses
 import functools
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ import numpy as np
 
 from nnjax.data import files, folder, recordings, split, tables, tfds
 from nnjax.data.source import Dataset, Rows, Source, hold_out, is_share
+from nnjax.data.text.sources import Jsonl, Parallel, Table, Text
 from nnjax.errors import UserError
-from nnjax.fields import Count, Positive
+from nnjax.fields import Count, Natural, Positive
 
-__all__ = ['Arrays', 'Csv', 'Folder', 'Npz', 'Sounds', 'Tfds', 'Transcribed']
+__all__ = [
+    'Arrays', 'Csv', 'Folder', 'Jsonl', 'Npz', 'Parallel', 'Sounds', 'Table', 'Text', 'Tfds',
+    'Transcribed',
+]  # fmt: skip
 
 Size = Count | tuple[Count, Count]
 
@@ -28,6 +33,7 @@ def Tfds(
     test: str | None = 'test',
     data_dir: str | None = None,
     size: Size | None = None,
+    seed: Natural = 0,
 ) -> Dataset:
     """A prepared TFDS data set, TensorFlow never imported; digits and fashion_mnist prepare themselves.
 
@@ -39,6 +45,7 @@ def Tfds(
       data_dir: folder of prepared data; default is nnjax's and then ~/tensorflow_datasets
       size: pixels of a side, or (height, width), that every image is scaled to cover and cut to
         about its centre; needed where the set's images differ in size
+      seed: of the permutation by which shares and numbers are held out
     """
     opened = tfds.open(name, data_dir)
     texts = {'train': train, 'valid': valid, 'test': test}
@@ -56,7 +63,7 @@ def Tfds(
                 )
     found = tfds.sources(opened, pieces, _sides(size))
     return _dataset(
-        found['train'], found.get('valid', valid), found.get('test', test), opened.labels
+        found['train'], found.get('valid', valid), found.get('test', test), opened.labels, seed
     )
 
 
@@ -130,29 +137,46 @@ def Folder(
 
 def Csv(
     path: str,
-    label: str,
+    label: str | None = None,
     valid: str | None = '10%',
     test: str | None = '10%',
     ignore: tuple[str, ...] = (),
+    target: str | tuple[str, ...] = (),
+    unique: bool = False,
+    seed: Natural = 0,
 ) -> Dataset:
-    """A table with a header: numeric columns are the field 'features' [F], one column the class.
+    """A table with a header: columns of numbers are the field 'features' [F], NaN where a value is missing.
+
+    Columns of texts are the field 'features_categories' [K], whole numbers: 1 to 63 for the most
+    frequent texts, 0 for any other and for none. What is missing, rare or constant is said on
+    standard error; prepare='impute' fills missing numbers.
 
     Args:
-      path: the file
+      path: the file, or PACKAGE:PATH, a file of an installed Python package
       label: column of the class; texts become classes in alphabetical order
       valid: another file, or a share or number held out, or None
       test: another file, or a share or number held out, or None
       ignore: columns to leave out, such as a row's name
+      target: column or columns of the numbers to predict, the field 'target' [T]
+      unique: leave out rows that are copies of earlier ones
+      seed: of the permutation by which shares and numbers are held out
     """
-    table = tables.examples(Path(path).expanduser(), label, ignore)
+    targets = (target,) if isinstance(target, str) else target
+    if not label and not targets:
+        raise UserError("sources.Csv needs label='COLUMN' (classes) or target='COLUMN' (numbers)")
+    table = tables.examples(tables.find(path), label, ignore, None, targets, unique)
 
     def own(text: str | None) -> Source | str | None:
         if text is None or is_share(text):
             return text
-        return Rows(tables.examples(Path(text).expanduser(), label, (), table).arrays)
+        other = tables.examples(tables.find(text), label, (), table, targets, unique)
+        table.notes.extend(other.notes)
+        return Rows(other.arrays)
 
-    made = _dataset(Rows(table.arrays), own(valid), own(test), table.labels)
-    return dataclasses.replace(made, columns=table.columns)
+    made = _dataset(Rows(table.arrays), own(valid), own(test), table.labels, seed)
+    for note in table.notes:
+        print(note, file=sys.stderr)
+    return dataclasses.replace(made, columns=table.columns, categories=table.categories)
 
 
 def Sounds(
@@ -227,13 +251,13 @@ def _splits(splits: dict[str, dict[str, np.ndarray]], valid, test, labels) -> Da
 
 
 def _dataset(
-    train: Source, valid: Source | str | None, test: Source | str | None, labels
+    train: Source, valid: Source | str | None, test: Source | str | None, labels, seed: int = 0
 ) -> Dataset:
     """Holds out what are shares, test first, so that it does not depend on the validation split."""
     if isinstance(test, str):
-        train, test = hold_out(train, test, 'test')
+        train, test = hold_out(train, test, 'test', seed)
     if isinstance(valid, str):
-        train, valid = hold_out(train, valid, 'valid')
+        train, valid = hold_out(train, valid, 'valid', seed)
     for what, source in (('valid', valid), ('test', test)):
         if source is not None and source.spec != train.spec:
             raise UserError(

@@ -152,12 +152,19 @@ def _kept(prepared: Prepared, piece: Piece, size: tuple[int, int] | None) -> Arr
         stream = Stream(prepared, piece.split, size)
         example = sum(np.prod(shape) * dtype.itemsize for shape, dtype in stream.spec.values())
         rows = np.arange(piece.low, piece.high)
-        return stream[rows] if example * len(rows) <= KEPT_BYTES else {}
+        return stream[rows] if (example + _text_bytes(stream)) * len(rows) <= KEPT_BYTES else {}
 
     key = f'{prepared.digest} {tuple(piece)}' + (f' {size}' if size else '')
     name = re.sub('[/:]', '-', prepared.name)
     key = hashlib.sha256(key.encode()).hexdigest()[:12]
     return kept.arrays(f'{name}-{prepared.path.name}-{key}', decoded)
+
+
+def _text_bytes(stream: 'Stream') -> float:
+    """Bytes that the texts of an example have, about."""
+    names = [name for name, (_, dtype) in stream.spec.items() if dtype.kind == 'T']
+    some = stream[np.unique(np.linspace(0, len(stream) - 1, 16).astype(int))] if names else {}
+    return sum(np.mean([len(text.encode()) for text in some[name].tolist()]) for name in names)
 
 
 class Stream:
@@ -191,7 +198,12 @@ class Stream:
             name: images.decode_all(len(examples), shape, encoded(name))
             for name, shape in self._images.items()
         }
-        return found | _stack([{n: v for n, v in e.items() if n not in found} for e in examples])
+        rest = [{n: v for n, v in e.items() if n not in found} for e in examples]
+        try:
+            return found | _stack([_answered(example) for example in rest])
+        except UnicodeDecodeError as error:
+            row = next(i for i, e in zip(indices, rest) if error.object in e.values())
+            raise UserError(f'{self._place}[{row}] is no text in UTF-8: {error.reason}') from None
 
 
 def _opened(prepared: Prepared, split: str) -> tuple[Any, dict[str, tuple[int | None, ...]]]:
@@ -219,11 +231,25 @@ def _opened(prepared: Prepared, split: str) -> tuple[Any, dict[str, tuple[int | 
         ) from None
 
 
+def _answered(example: dict) -> dict:
+    """An example with features as SQuAD's: `answers` become `answer`, one a line, and `answer_start`.
+
+    `answer_start` is the first one's; where there is no answer it is -1.
+    """
+    answers = example.get('answers')
+    if not isinstance(answers, dict) or set(answers) != {'text', 'answer_start'}:
+        return example
+    found = dict.fromkeys(_text(answer) for answer in answers['text'])
+    starts = [*answers['answer_start'], -1]
+    rest = {name: value for name, value in example.items() if name != 'answers'}
+    return {**rest, 'answer': '\n'.join(found), 'answer_start': np.int32(starts[0])}
+
+
 def _stack(examples: list[dict]) -> Arrays:
-    """Examples of one shape -> arrays; 64 bits become 32, bytes are texts in UTF-8."""
+    """Examples of one shape -> arrays; 64 bits become 32, lists and what is nested are left out."""
     fields = {}
-    for name in examples[0]:
-        if isinstance(examples[0][name], bytes | str):
+    for name, first in examples[0].items():
+        if isinstance(first, str | bytes):
             fields[name] = texts.array(_text(example[name]) for example in examples)
             continue
         values = [np.asarray(example[name]) for example in examples]
@@ -240,5 +266,5 @@ def _stack(examples: list[dict]) -> Arrays:
     return fields
 
 
-def _text(value: bytes | str) -> str:
-    return value.decode('utf-8', 'replace') if isinstance(value, bytes) else value
+def _text(value: str | bytes) -> str:
+    return value if isinstance(value, str) else value.decode()

@@ -1,5 +1,6 @@
 """Models by name: `bind(models.CNN, channels=(32, 64))`."""
 
+from nnjax.models.autoencoder import VAE, Autoencoder
 from nnjax.models.cnn import CNN
 from nnjax.models.conformer import Conformer
 from nnjax.models.deep_cnn import DeepCNN
@@ -8,6 +9,8 @@ from nnjax.models.mlp import MLP
 from nnjax.models.resnet import CifarResNet, ResNet
 from nnjax.models.rnn import RNN
 from nnjax.models.speech import ConvRNN, SeparableCNN, TimeCNN
+from nnjax.models.tabular import TabularMLP
+from nnjax.models.transformer import Transformer, TransformerDecoder, TransformerEncoder
 from nnjax.models.vgg import VGG
 from nnjax.models.vit import ViT
 
@@ -15,7 +18,9 @@ __all__ = [
     'CNN',
     'MLP',
     'RNN',
+    'VAE',
     'VGG',
+    'Autoencoder',
     'CifarResNet',
     'Conformer',
     'ConvRNN',
@@ -23,6 +28,10 @@ __all__ = [
     'GoogLeNet',
     'ResNet',
     'SeparableCNN',
+    'TabularMLP',
     'TimeCNN',
+    'Transformer',
+    'TransformerDecoder',
+    'TransformerEncoder',
     'ViT',
 ]

@@ -48,7 +48,9 @@ class Conformer(nn.Module):
         self, x: jax.Array, lengths: jax.Array | None = None, train: bool = False
     ) -> speech.Transcript:
         if self.width % (2 * self.heads):
-            raise UserError(f'Conformer: width={self.width} is no multiple of 2 * heads={2 * self.heads}')
+            raise UserError(
+                f'Conformer: width={self.width} is no multiple of 2 * heads={2 * self.heads}'
+            )
         x, lengths = speech.begun(self, x, lengths)
         places = sinusoids(x.shape[1], self.width).astype(x.dtype)
         x = layers.Dropout(self.dropout)(x + places[None], train)

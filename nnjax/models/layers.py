@@ -207,6 +207,13 @@ def scaled(width: int, factor: float) -> int:
     return max(1, round(factor * width))
 
 
+def example_keys(module: nn.Module, count: int) -> jax.Array:
+    """A key [count] for each example, of the 'dropout' collection and its place in the global batch."""
+    key = module.make_rng('dropout')
+    places = _shard.get().offset + jnp.arange(count)
+    return jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
+
+
 class Dropout(nn.Module):
     """Zeroes a share of the elements of each example in training and scales up the others.
 
@@ -224,11 +231,7 @@ class Dropout(nn.Module):
         """x [N, ...] -> the same shape and dtype."""
         if not train or (isinstance(self.rate, (int, float)) and self.rate == 0):
             return x
-        key = self.make_rng('dropout')
         keep = 1 - jnp.float32(self.rate)
-
-        def mask(position):
-            return jax.random.bernoulli(jax.random.fold_in(key, position), keep, x.shape[1:])
-
-        kept = jax.vmap(mask)(_shard.get().offset + jnp.arange(len(x)))
+        draw = lambda key: jax.random.bernoulli(key, keep, x.shape[1:])
+        kept = jax.vmap(draw)(example_keys(self, len(x)))
         return jnp.where(kept, x / keep.astype(x.dtype), jnp.zeros((), x.dtype))

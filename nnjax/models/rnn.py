@@ -105,9 +105,12 @@ class RNN(nn.Module):
     def __call__(
         self, x: jax.Array, lengths: jax.Array | None = None, train: bool = False
     ) -> jax.Array:
-        x = sequences.embedded(self, x, lengths)
-        if self.vocabulary is not None:
-            x = self.drop(x, train)
+        sequences.check('RNN', x, self.vocabulary)
+        real = sequences.real(x, lengths)
+        if self.vocabulary is None:
+            x = sequences.frames(x, real)
+        else:
+            x = self.drop(self.embed(x, real), train)
         for number, layer in enumerate(self.forwards):
             y, _ = layer(x, layer.states(len(x)))
             if self.bidirectional:

@@ -13,16 +13,12 @@ from nnjax.ops.product import product
 Pool = Literal['last', 'mean', 'max', 'none']
 
 
-def embedded(module: nn.Module, x: jax.Array, lengths: jax.Array | None) -> jax.Array:
-    """ids [N, T], or numbers [N, T], [N, T, ...] -> [N, T, F], zeros behind the length.
-
-    Ids where the module has a `vocabulary`, by its `embed`; numbers where it is None, all that
-    follows the time flattened: images [N, H, W, C] are read row by row.
+def check(name: str, x: jax.Array, vocabulary: int | None) -> None:
+    """Token ids [N, T] for a vocabulary, numbers [N, T, ...] without one.
 
     Raises:
       UserError: ids or numbers where the other is wanted.
     """
-    name, vocabulary = type(module).__name__, module.vocabulary
     whole = jnp.issubdtype(x.dtype, jnp.integer)
     if vocabulary is None and (whole or x.ndim < 2):
         raise UserError(
@@ -34,11 +30,16 @@ def embedded(module: nn.Module, x: jax.Array, lengths: jax.Array | None) -> jax.
             f'{name}: the input is {x.dtype} {list(x.shape)}, with vocabulary={vocabulary} '
             'token ids [N, T] are expected; of real numbers it is None'
         )
-    real = None if lengths is None else sequence.real(lengths, x.shape[1])
-    x = sequence.cleaned(x, real)
-    if vocabulary is not None:
-        return sequence.cleaned(module.embed(x), real)
-    return x.reshape(*x.shape[:2], -1)
+
+
+def real(x: jax.Array, lengths: jax.Array | None) -> jax.Array | None:
+    """x [N, T, ...], lengths [N] -> bool [N, T]; None where all is real."""
+    return None if lengths is None else sequence.real(lengths, x.shape[1])
+
+
+def frames(x: jax.Array, real: jax.Array | None) -> jax.Array:
+    """numbers [N, T] or [N, T, ...] -> [N, T, F], zeros behind the length: images row by row."""
+    return sequence.cleaned(x, real).reshape(*x.shape[:2], -1)
 
 
 def pooled(y: jax.Array, lengths: jax.Array | None, kind: Pool) -> jax.Array:
@@ -77,8 +78,9 @@ class Embed(nn.Module):
         init = nn.initializers.normal(self.width**-0.5)
         self.table = self.param('embedding', init, (self.vocabulary, self.width))
 
-    def __call__(self, ids: jax.Array) -> jax.Array:
-        return jnp.take(self._table(), ids, axis=0)
+    def __call__(self, ids: jax.Array, real: jax.Array | None = None) -> jax.Array:
+        """Any row, and no gradient, where `real` [N, T] is false, whatever the id there."""
+        return jnp.take(self._table(), sequence.cleaned(ids, real), axis=0)
 
     def logits(self, x: jax.Array) -> jax.Array:
         """x [..., width] -> [..., vocabulary]: products with the rows."""

@@ -9,45 +9,11 @@ import jax.numpy as jnp
 from nnjax.errors import UserError
 from nnjax.fields import BelowOne, Count
 from nnjax.models import images, layers
+from nnjax.models.blocks import Block, Places
 
 WIDTHS = {'Ti': 192, 'S': 384, 'B': 768}
 HEAD = 64  # numbers of an attention head
 small = nn.initializers.truncated_normal(0.02)
-
-
-class Attention(nn.Module):
-    """Self-attention of all tokens to all: x [N, T, D] -> [N, T, D]."""
-
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        width = x.shape[-1]
-        x = layers.Dense(3 * width, kernel_init=small, dtype=self.dtype, name='qkv')(x)
-        q, k, v = jnp.moveaxis(x.reshape(*x.shape[:2], 3, width // HEAD, HEAD), 2, 0)
-        with jax.numpy_dtype_promotion('standard'):  # of bfloat16, to a softmax in float32
-            x = jax.nn.dot_product_attention(q, k, v).reshape(*x.shape[:2], width)
-        return layers.Dense(width, kernel_init=small, dtype=self.dtype, name='proj')(x)
-
-
-class Block(nn.Module):
-    """x [N, T, D] -> the same shape: attention and a hidden layer, each on what is normalised."""
-
-    activation: layers.Activation
-    dropout: float
-    dtype: Any
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        drop = layers.Dropout(self.dropout)
-        y = layers.LayerNorm(epsilon=1e-6, name='norm1')(x)
-        x = x + drop(Attention(self.dtype, name='attention')(y), train)
-        y = layers.LayerNorm(epsilon=1e-6, name='norm2')(x)
-        width = x.shape[-1]
-        y = layers.Dense(4 * width, kernel_init=small, dtype=self.dtype, name='dense1')(y)
-        y = drop(layers.activation(self.activation)(y), train)
-        y = layers.Dense(width, kernel_init=small, dtype=self.dtype, name='dense2')(y)
-        return x + drop(y, train)
 
 
 class ViT(nn.Module):
@@ -93,9 +59,20 @@ class ViT(nn.Module):
         x = jnp.concatenate([jnp.broadcast_to(token, (len(x), 1, width)), x], 1)
         x = x + jnp.broadcast_to(positions, x.shape)
         x = layers.Dropout(self.dropout)(x, train)
+        places = Places(jnp.arange(x.shape[1])[None])
         for number in range(self.depth):
-            block = Block(self.activation, self.dropout, self.dtype, name=f'block{number}')
-            x = block(x, train)
+            block = Block(
+                width,
+                width // HEAD,
+                4 * width,
+                activation=self.activation,
+                dropout=self.dropout,
+                epsilon=1e-6,
+                kernel_init=small,
+                dtype=self.dtype,
+                name=f'block{number}',
+            )
+            x = block(x, places, train)
         x = layers.LayerNorm(epsilon=1e-6, name='norm')(x[:, 0])
         head = layers.Dense(self.classes, kernel_init=small, dtype=self.dtype, name='head')
         return head(x).astype(jnp.float32)

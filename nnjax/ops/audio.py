@@ -132,7 +132,9 @@ def slopes(x: jax.Array, length: jax.Array | None = None, width: int = 9) -> jax
     count, half = x.shape[-2], width // 2
     length = jnp.broadcast_to(count if length is None else length, x.shape[:-2])
     last = jnp.maximum(length, 1)[..., None] - 1
-    middle = jnp.clip(jnp.broadcast_to(jnp.arange(count), x.shape[:-1]), half, jnp.maximum(last - half, half))
+    middle = jnp.clip(
+        jnp.broadcast_to(jnp.arange(count), x.shape[:-1]), half, jnp.maximum(last - half, half)
+    )
     offsets = np.arange(-half, half + 1)
     total = jnp.zeros_like(x)
     for offset in offsets[offsets != 0].tolist():

@@ -197,7 +197,11 @@ def _after(state: Beam, ngram: jax.Array) -> jax.Array:
         at = state.lengths - back
         own = jnp.take_along_axis(state.ids, jnp.maximum(at, 0)[:, None], 1)[:, 0]
         context.append(jnp.where(at >= 0, own, 0))
-    return ngram[tuple(context)] if context else jnp.broadcast_to(ngram, (len(state.ids), *ngram.shape))
+    return (
+        ngram[tuple(context)]
+        if context
+        else jnp.broadcast_to(ngram, (len(state.ids), *ngram.shape))
+    )
 
 
 def counted(ids: np.ndarray, lengths: np.ndarray, size: int, order: int) -> np.ndarray:
@@ -213,7 +217,9 @@ def counted(ids: np.ndarray, lengths: np.ndarray, size: int, order: int) -> np.n
             np.add.at(counts, tuple(padded[n : n + length] for n in range(own)), 1)
         total, kinds = counts.sum(-1, keepdims=True), (counts > 0).sum(-1, keepdims=True)
         shorter = np.broadcast_to(table, counts.shape)
-        table = np.where(total > 0, (counts + kinds * shorter) / np.maximum(total + kinds, 1), shorter)
+        table = np.where(
+            total > 0, (counts + kinds * shorter) / np.maximum(total + kinds, 1), shorter
+        )
     return np.log(table).astype(np.float32)
 
 

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import entr
 
+HALF_LOG_TAU = 0.9189385332046727  # half the logarithm of 2 pi
+
 
 def cross_entropy(outputs: jax.Array, targets: jax.Array) -> jax.Array:
     """-sum_c targets_c log softmax(outputs)_c."""
@@ -53,6 +55,33 @@ def huber(outputs: jax.Array, targets: jax.Array, delta: float | jax.Array = 1.0
     error = jnp.abs(outputs - targets)
     inside = jnp.minimum(error, delta)
     return jnp.mean(0.5 * jnp.square(inside) + delta * (error - inside), -1)
+
+
+def gaussian(mean: jax.Array, deviation: jax.Array, targets: jax.Array) -> jax.Array:
+    """Mean over the last axis of -log N(targets; mean, deviation^2), all [..., C], in nats.
+
+    Nix and Weigend, Estimating the mean and variance of the target probability distribution, 1994.
+    """
+    mean, deviation, targets = _float32(mean, deviation, targets)
+    error = (targets - mean) / deviation
+    return jnp.mean(0.5 * jnp.square(error) + jnp.log(deviation) + HALF_LOG_TAU, -1)
+
+
+def normal_kl(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
+    """KL(N(mean, exp(log_variance)) | N(0, 1)) of each number [...], in nats."""
+    mean, log_variance = _float32(mean, log_variance)
+    return 0.5 * (jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance)
+
+
+def pinball(outputs: jax.Array, targets: jax.Array, quantiles: jax.Array) -> jax.Array:
+    """Mean over the last axes of the loss that the quantiles [Q] of the targets [..., C] minimise.
+
+    Outputs are [..., C, Q]. Koenker and Bassett, Regression quantiles, 1978.
+    """
+    outputs, targets, quantiles = _float32(outputs, targets, quantiles)
+    error = targets[..., None] - outputs
+    quantiles = quantiles.reshape((1,) * (error.ndim - 1) + (-1,))
+    return jnp.mean(jnp.maximum(quantiles * error, (quantiles - 1) * error), (-2, -1))
 
 
 def kl(outputs: jax.Array, targets: jax.Array) -> jax.Array:

@@ -102,3 +102,26 @@ def expected_calibration_error(
     """
     confidence, accuracy, count = reliability_bins(probability, labels, bins)
     return float(np.sum(count * np.abs(accuracy - confidence)) / max(count.sum(), 1))
+
+
+def r2(predictions: np.ndarray, targets: np.ndarray) -> float:
+    """[N, T], [N, T] -> share of the variance that is explained, the mean over the T columns.
+
+    For a column that is constant 1 if it is met exactly, else 0, as in scikit-learn.
+    """
+    predictions, targets = predictions.astype(np.float64), targets.astype(np.float64)
+    rest = np.square(targets - predictions).sum(0)
+    whole = np.square(targets - targets.mean(0)).sum(0)
+    shares = 1 - rest / np.where(whole > 0, whole, 1)
+    return float(np.where(whole > 0, shares, rest == 0).mean())
+
+
+def rmse(predictions: np.ndarray, targets: np.ndarray) -> float:
+    """[N, T], [N, T] -> root of the mean square error, the mean over the T columns."""
+    errors = predictions.astype(np.float64) - targets
+    return float(np.sqrt(np.square(errors).mean(0)).mean())
+
+
+def coverage(low: np.ndarray, high: np.ndarray, targets: np.ndarray) -> float:
+    """[N, T] each -> the share of targets from `low` to `high`."""
+    return float(((low <= targets) & (targets <= high)).mean())

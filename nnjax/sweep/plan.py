@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from nnjax import build, duration
 from nnjax import config as configs
 from nnjax.errors import UserError
-from nnjax.sweep.points import Point
+from nnjax.sweep.points import Point, configuration
 from nnjax.training.setup import Setup
 
 
@@ -89,7 +89,7 @@ def hyperparameters(config: ConfigDict, point: Point, made: Setup) -> build.Hype
 
 def describe(groups: list[Group], points: list[Point], waves: list, devices: int) -> list[str]:
     """What runs how, for a person."""
-    configurations = {json.dumps({**point, 'seed': 0}, sort_keys=True) for point in points}
+    configurations = {configuration(point) for point in points}
     lines = [
         f'{len(points)} points: {len(configurations)} configurations, '
         f'{len(groups)} program{"s" * (len(groups) > 1)}, on {devices} device{"s" * (devices > 1)}'

@@ -5,6 +5,7 @@ Combinators take and give such lists, so they nest: `product(zip_({...}), random
 
 import dataclasses
 import itertools
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -113,6 +114,12 @@ def seeds(points: Iterable[Point], count: int) -> list[Point]:
     if count < 1:
         raise UserError(f'seeds={count}: expected at least 1')
     return [{**point, 'seed': seed} for point in points for seed in range(count)]
+
+
+def configuration(point: Point) -> str:
+    """A name for what the seeds of a point have in common."""
+    rest = {path: value for path, value in point.items() if path != 'seed'}
+    return json.dumps(rest, sort_keys=True, default=str)
 
 
 def _at(path: str, axis: Distribution | Sequence, quantile: float):

@@ -5,7 +5,6 @@ sweep decides the same again.
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from nnjax import duration
 from nnjax.errors import UserError
+from nnjax.sweep.points import configuration
 from nnjax.training import loop
 from nnjax.training.hook import Hook
 
@@ -99,8 +99,7 @@ def _worst(last: dict[int, dict], points: dict[int, dict], best, keep: int) -> s
     """The points of all configurations but one of `keep`, by their mean over seeds."""
     seeds: dict[str, list[int]] = {}
     for point in last:
-        name = json.dumps({**points[point], 'seed': 0}, sort_keys=True)
-        seeds.setdefault(name, []).append(point)
+        seeds.setdefault(configuration(points[point]), []).append(point)
     means = {}
     for those in seeds.values():
         values = [last[point].get(best[1]) for point in those]

@@ -1,7 +1,6 @@
 """A sweep shared out among processes or machines: each trains its share in a folder of its own."""
 
 import itertools
-import json
 import os
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ from nnjax import schema
 from nnjax.errors import UserError
 from nnjax.sweep import plan, table
 from nnjax.sweep.folder import SweepFolder
-from nnjax.sweep.points import Point
+from nnjax.sweep.points import Point, configuration
 from nnjax.training.setup import setup
 
 
@@ -48,8 +47,7 @@ def split(points: Sequence[Point], count: int) -> list[list[int]]:
     """
     seeds: dict[str, list[int]] = {}
     for number, point in enumerate(points):
-        name = json.dumps({**point, 'seed': 0}, sort_keys=True)
-        seeds.setdefault(name, []).append(number)
+        seeds.setdefault(configuration(point), []).append(number)
     groups = list(seeds.values())
     count = min(count, len(groups))
     cuts = [round(n * len(groups) / count) for n in range(count + 1)]

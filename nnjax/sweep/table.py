@@ -1,14 +1,13 @@
 """A sweep's records as ranked rows, one a configuration, and as text."""
 
 import dataclasses
-import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from nnjax.sweep.estimate import Estimate
-from nnjax.sweep.points import Point
+from nnjax.sweep.points import Point, configuration
 
 Record = dict[str, Any]
 STATES = ('finished', 'running', 'dropped', 'diverged')  # a row is in its seeds' last of these
@@ -85,7 +84,7 @@ def rank(points: Sequence[Point], records: Iterable[Record], best: tuple[str, st
     """
     groups: dict[str, list[Lane]] = {}
     for lane in lanes(points, records, best):
-        groups.setdefault(_configuration(points[lane.index]), []).append(lane)
+        groups.setdefault(configuration(points[lane.index]), []).append(lane)
     rows = [_row(points, group) for group in groups.values()]
     sign = -1 if best[0] == 'max' else 1
 
@@ -138,10 +137,6 @@ def _row(points: Sequence[Point], group: list[Lane]) -> Row:
 def _number(value: Any) -> float:
     """A record's value, NaN for null and what is no number."""
     return float(value) if isinstance(value, (int, float)) else math.nan
-
-
-def _configuration(point: Point) -> str:
-    return json.dumps({p: v for p, v in point.items() if p != 'seed'}, sort_keys=True, default=str)
 
 
 def fields(rows: Sequence[Row]) -> list[str]:

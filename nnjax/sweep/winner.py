@@ -53,5 +53,5 @@ def write(
     if source:
         evaluator = evaluate.Evaluator(own, source)
         state = runner.best_state(lane['carry'].state, lane['best'])
-        run.save_predictions(split, evaluate.kept(own, source, evaluator.predictions(state)))
+        run.save_predictions(split, evaluate.kept(own, source, evaluator.predictions(state), state))
     aside.rename(folder.best)

@@ -2,6 +2,21 @@
 
 from nnjax.tasks.classification import classification
 from nnjax.tasks.ctc import ctc
+from nnjax.tasks.language_model import language_model
+from nnjax.tasks.qa import qa
+from nnjax.tasks.reconstruction import reconstruction, vae
+from nnjax.tasks.regression import regression
 from nnjax.tasks.task import Task
+from nnjax.tasks.translation import translation
 
-__all__ = ['Task', 'classification', 'ctc']
+__all__ = [
+    'Task',
+    'classification',
+    'ctc',
+    'language_model',
+    'qa',
+    'reconstruction',
+    'regression',
+    'translation',
+    'vae',
+]

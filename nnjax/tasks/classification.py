@@ -10,7 +10,7 @@ import numpy as np
 from nnjax.errors import UserError
 from nnjax.fields import BelowOne, Count, NonNegative, Positive
 from nnjax.ops import losses, metrics
-from nnjax.tasks.task import Batch, Task, Weighted
+from nnjax.tasks.task import Batch, Task, Weighted, field
 
 
 def classification(
@@ -51,7 +51,7 @@ def classification(
       huber_delta: error from which the Huber loss is linear
       auxiliary_weight: weight of the loss of each auxiliary output, where the model has any
       top_k: also report how often the label is among the k largest outputs
-      input: the batch's field that the model reads
+      input: the batch's field that the model reads, with what belongs to it
       label: the batch's field that holds the class
     """
 
@@ -83,7 +83,7 @@ def classification(
         return found
 
     def predict(apply, batch: Batch) -> dict[str, jax.Array]:
-        outputs = apply(batch[input]).astype(jnp.float32)
+        outputs = apply(*field(batch, input)).astype(jnp.float32)
         # softmax(log p) is p / sum(p), without underflow where every sigmoid is near 0.
         logits = jax.nn.log_sigmoid(outputs) if loss == 'binary' else outputs
         return {'probability': jax.nn.softmax(logits)}
@@ -112,7 +112,7 @@ def classification(
             **{f'{n}/{c}': float(v[c]) for n, v in per_class.items() for c in range(classes)},
         }
 
-    return Task(lambda batch: (batch[input],), loss_values, batch_metrics, predict, score)
+    return Task(lambda batch: field(batch, input), loss_values, batch_metrics, predict, score)
 
 
 def _parts(outputs: Any) -> tuple[jax.Array, tuple[jax.Array, ...]]:

@@ -124,7 +124,9 @@ def _table(path: str) -> np.ndarray:
     try:
         table = np.load(Path(path).expanduser(), allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise UserError(f'task.ngram={path!r} cannot be read: {str(error).splitlines()[0]}') from None
+        raise UserError(
+            f'task.ngram={path!r} cannot be read: {str(error).splitlines()[0]}'
+        ) from None
     if len(set(table.shape)) != 1 or table.dtype.kind != 'f':
         raise UserError(f'task.ngram={path!r} is {table.dtype} {list(table.shape)}, not [V] * n')
     return table.astype(np.float32)

@@ -5,10 +5,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 Batch = Mapping[str, jax.Array]  # field name -> [B, ...]; always has 'mask' [B], 1 for a real row
 Weighted = tuple[jax.Array, jax.Array]  # (values, weights) of one shape, not averaged
+
+COMPANIONS = ('length', 'segment', 'categories')  # NAME_length [B] belongs to the field NAME
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,11 +27,15 @@ class Task:
       metrics: (outputs, batch) -> {name: (values, weights)}.
       predict: (apply, batch) -> {name: array [B, ...]} on the device, apply(*inputs) -> outputs, or
         apply(*arguments, method=NAME) for another method of the model.
-      score: (predictions, examples) -> {name: float} on the host, over a whole split without
-        padding; both are {name: array [N, ...]}, examples without the model's inputs, but with the
-        split's texts.
+      score: (predictions, examples) -> {name: float, or text that says how it was made} on the
+        host, over a whole split without padding; both are {name: array [N, ...]}, examples
+        without the model's inputs, but with the split's texts.
       texts: {prediction: field} where what is predicted are ids [B, T] of the vocabulary of a
         field; outside the device they are texts.
+      quotes: {prediction: field} where what is predicted are the characters [B, 2], from and to, of
+        a field's text; outside the device they are those characters.
+      gallery: (apply, batch) -> {name: array}, pictures of a few examples for the report, made once
+        at the end of a run of the first rows of its final split; apply is that of `predict`.
     """
 
     inputs: Callable[[Batch], tuple[Any, ...]]
@@ -37,8 +44,22 @@ class Task:
     predict: Callable[[Callable, Batch], dict[str, jax.Array]] | None = None
     score: Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], dict[str, float]] | None = None
     texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    quotes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    gallery: Callable[[Callable, Batch], dict[str, jax.Array]] | None = None
 
 
 def field(batch: Batch, name: str) -> tuple[jax.Array, ...]:
-    """A field as models take it: its array, then its lengths and segments where it has them."""
-    return tuple(batch[n] for n in (name, f'{name}_length', f'{name}_segment') if n in batch)
+    """A field as models take it: its array, then what else it has of `COMPANIONS`."""
+    names = (name, *(f'{name}_{kind}' for kind in COMPANIONS))
+    return tuple(batch[n] for n in names if n in batch)
+
+
+def following(batch: Batch, name: str) -> jax.Array:
+    """A sequence [B, T] -> float32 [B, T - 1]: 1 where a position and the next are one example's."""
+    time = batch[name].shape[1]
+    segment = batch.get(f'{name}_segment')
+    if segment is None:
+        real = jnp.arange(1, time)[None] < batch[f'{name}_length'][:, None]
+    else:
+        real = (segment[:, 1:] == segment[:, :-1]) & (segment[:, 1:] > 0)
+    return real.astype(jnp.float32)

@@ -16,6 +16,7 @@ from nnjax.training.setup import RESIDENT_BYTES, Setup, example_bytes
 from nnjax.training.state import State
 
 WORST = 24  # examples of highest loss that are kept as pictures
+GALLERY = 32  # examples that a task is given for its own pictures, at most
 
 
 class Evaluator:
@@ -65,7 +66,8 @@ class Evaluator:
         real = np.flatnonzero(found.pop('mask'))
         real = real[np.argsort(found['index'][real])]
         found = {name: array[real] for name, array in found.items()}
-        return {**found, **_texts(self._source, found['index']), **predict.texts(made, found)}
+        raw = _texts(self._source, found['index'])
+        return {**found, **raw, **predict.readable(made, found, raw)}
 
 
 def _batches(made: Setup, source: Source, ahead: bool = False) -> Iterator[Arrays]:
@@ -89,18 +91,32 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([np.pad(part, fill(part)) for part in parts])
 
 
-def score(made: Setup, predictions: dict[str, np.ndarray]) -> dict[str, float]:
+def score(made: Setup, predictions: dict[str, np.ndarray]) -> dict[str, float | str]:
     """The task's host scores over a split's predictions; {} where it has none."""
     task = made.program.task(made.hyperparameters['task'])
     if task.score is None:
         return {}
-    return {n: float(v) for n, v in task.score(predictions, predictions).items()}
+    found = task.score(predictions, predictions)
+    return {n: v if isinstance(v, str) else float(v) for n, v in found.items()}
 
 
-def kept(made: Setup, source: Source, predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What a run folder keeps of a split: predictions, the classes' names, the worst mistakes."""
+def kept(
+    made: Setup, source: Source, predictions: dict[str, np.ndarray], state: State
+) -> dict[str, np.ndarray]:
+    """What a run folder keeps of a split: predictions, the classes' names, pictures."""
     labels = np.array(made.dataset.labels, dtype=np.str_)
-    return {**predictions, 'labels': labels, **_pictures(source, predictions)}
+    gallery = {f'gallery_{n}': a for n, a in _gallery(made, source, state).items()}
+    return {**predictions, 'labels': labels, **_pictures(source, predictions), **gallery}
+
+
+def _gallery(made: Setup, source: Source, state: State) -> dict[str, np.ndarray]:
+    """The task's own pictures of the first examples."""
+    rows = min(GALLERY, len(source))
+    batch = next(pipeline.evaluation_batches(made.prepared(source), rows))
+    fields = {n: a for n, a in batch.items() if n != 'index'}
+    run = runner.compiled(made.program, made.placement, 'gallery')
+    state = made.placement.local(state.replace(opt_state=()))
+    return jax.device_get(run(state, fields, made.hyperparameters))
 
 
 def _texts(source: Source, index: np.ndarray) -> dict[str, np.ndarray]:

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 import jax
 import numpy as np
 
+from nnjax import texts
+from nnjax.errors import UserError
 from nnjax.training import runner
 from nnjax.training.setup import Setup
 from nnjax.training.state import State
@@ -20,7 +22,7 @@ def predict(made: Setup, state: State, arrays: dict[str, np.ndarray]) -> dict[st
         for real, batch in _batches(made.prepare(arrays), ROWS)
     ]
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return {**found, **texts(made, found)}
+    return {**found, **readable(made, found, arrays)}
 
 
 def averaged(made: Setup, run: Callable, state: State, batch: dict) -> dict[str, np.ndarray]:
@@ -28,10 +30,15 @@ def averaged(made: Setup, run: Callable, state: State, batch: dict) -> dict[str,
 
     `run` is the compiled `step.predict` or `step.predict_step`; a 'loss' is the batch's own.
     """
-    first, *others = (
-        jax.device_get(run(state, batch, made.hyperparameters, np.int32(view)))
-        for view in range(made.views)
-    )
+    try:
+        first, *others = (
+            jax.device_get(run(state, batch, made.hyperparameters, np.int32(view)))
+            for view in range(made.views)
+        )
+    except KeyError as error:
+        raise UserError(
+            f'the task wants the field {error}; what is to be predicted has: {", ".join(batch)}'
+        ) from None
     if not others:
         return first
     means = {
@@ -42,14 +49,20 @@ def averaged(made: Setup, run: Callable, state: State, batch: dict) -> dict[str,
     return {**first, **{name: mean.astype(first[name].dtype) for name, mean in means.items()}}
 
 
-def texts(made: Setup, predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Those predictions that are token ids, as texts [N]."""
-    vocabularies = made.prepare.vocabularies
-    return {
-        name: vocabularies[field].decode(predictions[name])
-        for name, field in made.program.task(made.hyperparameters['task']).texts.items()
-        if name in predictions
-    }
+def readable(
+    made: Setup, predictions: dict[str, np.ndarray], raw: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Those predictions that are token ids, or characters of a `raw` text, as texts [N]."""
+    task = made.program.task(made.hyperparameters['task'])
+    found = {}
+    for name, field in task.texts.items():
+        if field not in made.prepare.vocabularies:
+            raise UserError(f'the task writes {field!r}, of which prepare makes no tokens')
+        found[name] = made.prepare.vocabularies[field].decode(predictions[name])
+    for name, field in task.quotes.items():
+        pairs = zip(raw[field].tolist(), predictions[name].tolist(), strict=True)
+        found[name] = texts.array(text[low:high] for text, (low, high) in pairs)
+    return found
 
 
 def _batches(arrays: dict[str, np.ndarray], rows: int) -> Iterator[tuple[int, dict]]:
@@ -80,6 +93,6 @@ def rows(made: Setup, names: list[str], predictions: dict[str, np.ndarray]) -> l
                 row['class'] = made.dataset.labels[best] if made.dataset.labels else str(best)
                 row['probability'] = round(float(value[best]), 6)
             else:
-                row[key] = value if isinstance(value, str) else value.tolist()
+                row[key] = np.squeeze(value).tolist()
         found.append(row)
     return found

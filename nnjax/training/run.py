@@ -229,7 +229,7 @@ class Run:
             predictions = evaluator.predictions(state)
             metrics |= evaluate.score(made, predictions)
             if self.folder:
-                kept = evaluate.kept(made, source, predictions)
+                kept = evaluate.kept(made, source, predictions, state)
                 self.folder.save_predictions(split, kept)
         best_step = int(self.best['step']) if self.best else self.step
         record = self._record(

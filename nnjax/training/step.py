@@ -167,6 +167,15 @@ def predict_step(
     return {'loss': loss, **predict(program, state, batch, hyperparameters, view)}
 
 
+def gallery(
+    program: Program, state: State, batch: Batch, hyperparameters: dict
+) -> dict[str, jax.Array]:
+    """The task's pictures of a few examples, {} where it has none."""
+    task = program.task(hyperparameters['task'])
+    seen = _seen(program, batch)
+    return task.gallery(apply(program, state), seen) if task.gallery else {}
+
+
 def step_key(seed: jax.Array, step: jax.Array) -> jax.Array:
     """The key of everything random in a step."""
     return jax.random.fold_in(jax.random.key(seed), step)

@@ -63,7 +63,9 @@ def mfcc(
         raise UserError(f'coefficients={coefficients}: at most mels={mels}')
     spectrum = _mel(mels, rate, window, hop, fft, low, high, scale)
     return _on_samples(
-        lambda x, frames: audio.cepstra(audio.decibels(spectrum(x), frames), coefficients), hop, rate
+        lambda x, frames: audio.cepstra(audio.decibels(spectrum(x), frames), coefficients),
+        hop,
+        rate,
     )
 
 
@@ -129,7 +131,9 @@ def _mel(mels, rate, window, hop, fft, low, high, scale):
     """samples [T] -> power in bands."""
     top = high or rate / 2
     if not low < top <= rate / 2:
-        raise UserError(f'low={low:g}, high={top:g}: expected low < high <= rate / 2 = {rate / 2:g}')
+        raise UserError(
+            f'low={low:g}, high={top:g}: expected low < high <= rate / 2 = {rate / 2:g}'
+        )
     if window > fft:
         raise UserError(f'window={window} is longer than fft={fft}')
     empty = (audio.mel_filters(rate, fft, mels, low, top, scale).max(0) == 0).sum()

@@ -84,8 +84,13 @@ def sound_of(example: Example, axes: int) -> tuple[jax.Array, jax.Array | None]:
     if x.dtype == jnp.int16:
         x = x.astype(jnp.float32) / 32768
     if x.ndim != axes or not jnp.issubdtype(x.dtype, jnp.floating):
-        wanted = ('samples [T]: it belongs before log_mel or mfcc', 'features [T, F]: put log_mel or mfcc before it')
-        raise UserError(f'augment: the operation takes {wanted[axes - 1]}, not {x.dtype} {list(x.shape)}')
+        wanted = (
+            'samples [T]: it belongs before log_mel or mfcc',
+            'features [T, F]: put log_mel or mfcc before it',
+        )
+        raise UserError(
+            f'augment: the operation takes {wanted[axes - 1]}, not {x.dtype} {list(x.shape)}'
+        )
     return x, example.get('audio_length')
 
 

@@ -5,6 +5,7 @@ import importlib
 import io
 import logging
 import os
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -12,7 +13,19 @@ from pathlib import Path
 from nnjax import cache
 from nnjax.errors import UserError, nearest
 
-OWN = ('digits', 'espeak_commands', 'espeak_digits', 'fashion_mnist')
+OWN = (
+    'diabetes',
+    'digits',
+    'espeak_commands',
+    'espeak_digits',
+    'fashion_mnist',
+    'kjv',
+    'number_words',
+    'opinions',
+    'stories',
+    'verses_en_es',
+    'wordnet_glosses',
+)
 
 
 def data_dir() -> Path:
@@ -24,6 +37,12 @@ def known() -> list[str]:
     """Every name that TFDS knows, and nnjax's own."""
     import tensorflow_datasets as tfds
 
+    for room in ('text', 'translate'):  # of which TFDS itself imports a part
+        package = f'{tfds.__name__}.{room}'
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+            if not module.name.endswith('_test'):
+                with contextlib.suppress(Exception):  # what some need is not here
+                    importlib.import_module(f'{package}.{module.name}')
     return sorted({*OWN, *tfds.list_builders(with_community_datasets=False)})
 
 

@@ -3,12 +3,31 @@
 import numpy as np
 
 from nnjax.data.preparation import Operation
+from nnjax.data.prepare.texts import lower, pair, span, unicode
+from nnjax.data.prepare.tokens import bpe, bytes, characters, unigram, words
 from nnjax.data.prepare.transcripts import transcript
 from nnjax.data.source import Arrays
 from nnjax.errors import UserError
 from nnjax.fields import Count, Positive
 
-__all__ = ['resize', 'scale', 'standardize', 'transcript']
+__all__ = [
+    'bpe',
+    'bytes',
+    'characters',
+    'impute',
+    'log',
+    'lower',
+    'pair',
+    'resize',
+    'scale',
+    'span',
+    'standardize',
+    'target',
+    'transcript',
+    'unicode',
+    'unigram',
+    'words',
+]
 
 
 def scale(high: Positive = 255.0, field: str = 'image') -> Operation:
@@ -29,12 +48,72 @@ def standardize(field: str = 'image') -> Operation:
     """
 
     def learn(train: Arrays) -> dict[str, list[float]]:
-        mean, deviation = _moments(_field(train, field))
+        mean, deviation = _moments(_finite(train, field))
         return {'mean': mean.tolist(), 'deviation': deviation.tolist()}
 
     def apply(statistics: dict[str, list[float]], arrays: Arrays) -> Arrays:
         mean, deviation = (np.float32(statistics[name]) for name in ('mean', 'deviation'))
         return {**arrays, field: (_field(arrays, field).astype(np.float32) - mean) / deviation}
+
+    return Operation(apply, learn)
+
+
+def impute(field: str = 'features', mark: bool = False) -> Operation:
+    """Puts a column's median in train in the place of its missing values (NaN) [N, F].
+
+    With `mark`, F more columns say where: 1 for a missing value, else 0.
+    """
+
+    def learn(train: Arrays) -> list[float]:
+        columns = _field(train, field)
+        empty = np.isnan(columns).all(0)
+        if empty.any():
+            raise UserError(
+                f'prepare: impute: column {int(empty.argmax())} of {field!r} has no value in train'
+            )
+        return np.nanmedian(columns, 0).astype(np.float32).tolist()
+
+    def apply(median: list[float], arrays: Arrays) -> Arrays:
+        values = _field(arrays, field)
+        missing = np.isnan(values)
+        filled = np.where(missing, np.float32(median), values)
+        if mark:
+            filled = np.concatenate([filled, missing.astype(np.float32)], -1)
+        return {**arrays, field: filled}
+
+    return Operation(apply, learn)
+
+
+def log(field: str = 'target') -> Operation:
+    """Natural logarithm, float32; examples without the field, as in prediction, pass."""
+
+    def apply(_, arrays: Arrays) -> Arrays:
+        if field not in arrays:
+            return arrays
+        with np.errstate(divide='ignore', invalid='ignore'):
+            return {**arrays, field: np.log(arrays[field], dtype=np.float32, casting='unsafe')}
+
+    return Operation(apply)
+
+
+def target(field: str = 'target') -> Operation:
+    """Standardizes what is to be predicted, [N] or [N, T], by its mean and deviation in train.
+
+    They stay beside it, as the fields FIELD_mean and FIELD_scale [N, T], by which `regression` maps
+    predictions back; examples without the field, as in prediction, get these two alone.
+    """
+
+    def learn(train: Arrays) -> dict[str, list[float]]:
+        mean, scale = _moments(_columns(_finite(train, field)))
+        return {'mean': mean.tolist(), 'scale': scale.tolist()}
+
+    def apply(statistics: dict[str, list[float]], arrays: Arrays) -> Arrays:
+        count = len(next(iter(arrays.values())))
+        mean, scale = (np.float32([statistics[name]]) for name in ('mean', 'scale'))
+        found = {f'{field}_mean': mean.repeat(count, 0), f'{field}_scale': scale.repeat(count, 0)}
+        if field in arrays:
+            found[field] = (_columns(arrays[field]).astype(np.float32) - mean) / scale
+        return {**arrays, **found}
 
     return Operation(apply, learn)
 
@@ -65,6 +144,8 @@ def resize(height: Count, width: Count, field: str = 'image') -> Operation:
 def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """[N, ..., C] -> mean and standard deviation [C], float32; sums are float64, part by part."""
     channels = values.shape[-1]
+    if not channels:
+        return np.zeros(0, np.float32), np.ones(0, np.float32)
     # A value of each channel's own keeps the squares small, and a constant channel's sums zero.
     shift = values.reshape(-1, channels)[0].astype(np.float64)
     total, squares = np.zeros(channels), np.zeros(channels)
@@ -77,6 +158,24 @@ def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean = total / count
     deviation = np.sqrt(np.maximum(squares / count - mean**2, 0)).astype(np.float32)
     return (mean + shift).astype(np.float32), np.where(deviation > 0, deviation, np.float32(1))
+
+
+def _columns(values: np.ndarray) -> np.ndarray:
+    """[N] or [N, T] -> [N, T]."""
+    return values.reshape(len(values), -1)
+
+
+def _finite(arrays: Arrays, field: str) -> np.ndarray:
+    """The field, refused where its statistics would be NaN."""
+    values = _field(arrays, field)
+    bad = ~np.isfinite(values) if values.dtype.kind == 'f' else np.zeros(values.shape, bool)
+    if bad.any():
+        row, *_, column = (int(axis[0]) for axis in np.nonzero(_columns(bad)))
+        raise UserError(
+            f'prepare: {field!r} of training example {row} is not finite in column {column}; '
+            "'impute' before it fills what is missing"
+        )
+    return values
 
 
 def _field(arrays: Arrays, field: str) -> np.ndarray:

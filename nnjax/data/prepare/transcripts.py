@@ -1,5 +1,6 @@
 """Transcripts -> the ids that CTC learns, checked against their sounds before training."""
 
+import itertools
 from typing import Literal
 
 import numpy as np
@@ -7,11 +8,11 @@ import numpy as np
 from nnjax import texts
 from nnjax.data.preparation import Operation, Vocabulary
 from nnjax.data.source import Arrays
+from nnjax.data.text.vocabulary import FIRST
 from nnjax.errors import UserError
 from nnjax.fields import Count, Natural
 
 ENGLISH = " abcdefghijklmnopqrstuvwxyz'"
-FIRST = 4  # ids below it are no symbol's: padding and blank, unknown, begin, end
 
 
 def transcript(
@@ -74,7 +75,7 @@ def transcript(
         samples = arrays.get(f'{sound}_length', np.full(len(rows), arrays[sound].shape[1]))
         frames = 1 + samples // stride
         # A symbol twice in a row needs a blank between.
-        needed = np.array([len(r) + sum(a == b for a, b in zip(r, r[1:])) for r in rows])
+        needed = np.array([len(r) + sum(a == b for a, b in itertools.pairwise(r)) for r in rows])
         bad = np.flatnonzero(needed > frames)
         if bad.size:
             first = bad[0]

@@ -1,0 +1,204 @@
+"""What the Transformers of `nnjax.models.transformer` have in common, besides their blocks."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from nnjax.errors import UserError
+from nnjax.fields import BelowOne, Count
+from nnjax.models import blocks, layers, sequences
+from nnjax.models.blocks import Block, Places
+from nnjax.ops import sequence
+
+Positions = Literal['sinusoidal', 'learned', 'rotary', 'none']
+Cache = dict[str, Any]  # arrays with a row for each text, or under 'memory' for each memory
+
+
+class Entry(nn.Module):
+    """ids [N, T], or numbers [N, T, ...], and where they stand -> [N, T, D].
+
+    Tokens' vectors have variance 1 (a table times the root of D), as have learned positions.
+
+    Attributes:
+      owner: the name of the model, for messages.
+      vocabulary: number of ids; None for numbers, which a dense layer takes.
+      width, positions, length, dropout, dtype: those of `Stack`.
+    """
+
+    owner: str
+    vocabulary: int | None
+    width: int
+    positions: Positions
+    length: int
+    dropout: float
+    dtype: Any
+
+    def setup(self):
+        self.drop = layers.Dropout(self.dropout)
+        if self.vocabulary is None:
+            self.dense = layers.Dense(self.width, dtype=self.dtype)
+        else:
+            self.embed = sequences.Embed(self.vocabulary, self.width, self.dtype)
+        if self.positions == 'learned':
+            init = nn.initializers.normal(self.width**-0.5)
+            self.table = self.param('positions', init, (self.length, self.width))
+
+    def __call__(
+        self, x: jax.Array, places: Places, real: jax.Array | None, train: bool
+    ) -> jax.Array:
+        """What stands where `real` [N, T] is false is not read."""
+        sequences.check(self.owner, x, self.vocabulary)
+        if self.vocabulary is None:
+            x = self.dense(sequences.frames(x, real))
+        else:
+            x = self.embed(x, real) * math.sqrt(self.width)
+        if self.positions == 'learned':
+            self.check_length(x.shape[1])
+            where = self.table[places.positions] * math.sqrt(self.width)
+        elif self.positions == 'sinusoidal':
+            where = sinusoids(places.positions, self.width)
+        else:
+            return self.drop(x, train)
+        return self.drop(x + jnp.broadcast_to(where.astype(x.dtype), x.shape), train)
+
+    def logits(self, x: jax.Array) -> jax.Array:
+        """x [..., D] -> [..., vocabulary]."""
+        return self.embed.logits(x)
+
+    def check_length(self, length: int) -> None:
+        """So many positions are known."""
+        if self.positions == 'learned' and length > self.length:
+            raise UserError(
+                f'{self.owner}: a sequence of {length}, but learned positions for {self.length}: '
+                f'set --config.model.length={length} or choose other positions'
+            )
+
+
+class Stack(nn.Module):
+    """What the three have in common.
+
+    Attributes:
+      width: numbers of a position.
+      heads: attention heads; they divide the width.
+      layers: number of blocks, of the encoder and of the decoder.
+      hidden: numbers of a block's hidden layer; None is four times the width.
+      groups: heads of keys and values, fewer than `heads` for grouped-query attention.
+      activation: in the hidden layers; swiglu has two halves of `hidden` numbers.
+      norm: 'layer', or 'rms' without means.
+      order: whether a block normalises what its parts read (pre) or what they add up to (post).
+      positions: how tokens know their place: sinusoidal or learned vectors, or rotary attention.
+      length: positions that can be learned; other kinds have no limit.
+      dropout: share dropped of the first vectors, of what each part gives, of the hidden layers.
+      remat: whether the backward pass computes each block again instead of keeping its numbers.
+      dtype: of the computation; parameters and logits are float32.
+    """
+
+    width: Count = 256
+    heads: Count = 4
+    layers: Count = 4
+    hidden: Count | None = None
+    groups: Count | None = None
+    activation: blocks.Activation = 'gelu'
+    norm: blocks.Norm = 'layer'
+    order: blocks.Order = 'pre'
+    positions: Positions = 'sinusoidal'
+    length: Count = 512
+    dropout: BelowOne = 0.0
+    remat: bool = False
+    dtype: Any = None
+
+    def _entry(self, vocabulary: int | None) -> Entry:
+        return Entry(
+            type(self).__name__,
+            vocabulary,
+            self.width,
+            self.positions,
+            self.length,
+            self.dropout,
+            self.dtype,
+        )
+
+    def _blocks(self, name: str, **fields) -> list[Block]:
+        self._check()
+        kind = nn.remat(Block, static_argnums=(3,)) if self.remat else Block
+        make = partial(
+            kind,
+            self.width,
+            self.heads,
+            self.hidden or 4 * self.width,
+            groups=self.groups,
+            activation=self.activation,
+            norm=self.norm,
+            order=self.order,
+            rotary=self.positions == 'rotary',
+            dropout=self.dropout,
+            dtype=self.dtype,
+            **fields,
+        )
+        return [make(name=f'{name}{number}') for number in range(self.layers)]
+
+    def _last_norm(self) -> Callable[[jax.Array], jax.Array]:
+        """Blocks that normalise first leave their sum as it is."""
+        return blocks.NORMS[self.norm]() if self.order == 'pre' else lambda x: x
+
+    def _empty(self, rows: int, length: int) -> Cache:
+        """The cache of `rows` texts of at most `length` tokens, before their first."""
+        shape = rows, length, self.groups or self.heads, self.width // self.heads
+        zeros = jnp.zeros(shape, self.dtype or jnp.float32)
+        each = [{'key': zeros, 'value': zeros} for _ in range(self.layers)]
+        return {'position': jnp.zeros(rows, jnp.int32), 'blocks': each}
+
+    def _following(
+        self, entry: Entry, blocks: list[Block], cache: Cache, ids: jax.Array
+    ) -> tuple[jax.Array, Cache]:
+        """A cache and the next ids [N] -> the last block's outputs [N, D], the cache after them."""
+        position, memory = cache['position'], cache.get('memory', {})
+        where = Places(position[:, None], position + 1)
+        x, after = entry(ids[:, None], where, None, False), []
+        for number, (block, before) in enumerate(zip(blocks, cache['blocks'], strict=True)):
+            remembered = memory['blocks'][number] if memory else None
+            x, now = block.step(x, where, before, remembered, memory.get('lengths'))
+            after.append(now)
+        return x[:, 0], {**cache, 'position': position + 1, 'blocks': after}
+
+    def _check(self):
+        groups = self.groups or self.heads
+        if self.width % self.heads or self.heads % groups:
+            raise UserError(
+                f'{type(self).__name__}: width={self.width}, heads={self.heads}, groups={groups}: '
+                'the heads must divide the width, and the groups the heads'
+            )
+        if self.positions == 'rotary' and self.width // self.heads % 2:
+            raise UserError(
+                f'{type(self).__name__}: rotary positions need an even width of a head, '
+                f'not {self.width}/{self.heads}'
+            )
+
+
+def places(
+    x: jax.Array, lengths: jax.Array | None, segments: jax.Array | None = None
+) -> tuple[Places, jax.Array | None]:
+    """A sequence and what is known of its rows -> where it stands, and what is real [N, T]."""
+    real = sequences.real(x, lengths)
+    if segments is None:
+        return Places(jnp.arange(x.shape[1])[None], lengths), real
+    segments = sequence.cleaned(segments, real)
+    inside = segments > 0
+    real = inside if real is None else real & inside
+    return Places(sequence.starts(segments), lengths, segments), real
+
+
+def sinusoids(positions: jax.Array, width: int) -> jax.Array:
+    """positions [...] -> float32 [..., width]: sin(p / w_i), cos(p / w_i) in turn, from 1 to 10,000.
+
+    w_i = 10,000^(2 i / width), as Vaswani et al. (2017) have it.
+    """
+    rates = 10_000.0 ** (-jnp.arange(0, width, 2, dtype=jnp.float32) / width)
+    angles = positions[..., None].astype(jnp.float32) * rates.reshape((1,) * positions.ndim + (-1,))
+    both = jnp.stack([jnp.sin(angles), jnp.cos(angles)], -1)
+    return both.reshape(*positions.shape, -1)[..., :width]

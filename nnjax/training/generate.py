@@ -1,0 +1,55 @@
+"""Texts that a language model goes on with."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nnjax import texts
+from nnjax.errors import UserError
+from nnjax.ops import decode
+from nnjax.training import step
+from nnjax.training.setup import Setup
+from nnjax.training.state import State
+
+END = 3  # the id that ends a text
+
+
+def generate(
+    made: Setup,
+    state: State,
+    prompt: str,
+    length: int,
+    samples: int = 1,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int = 0,
+) -> list[str]:
+    """Continuations of a prompt, without it, of `length` tokens at most; see `decode.sample`.
+
+    Sample number i is a function of (seed, i).
+
+    Raises:
+      UserError: the run's model reads no tokens one by one, or the prompt has no token.
+    """
+    name = made.config.task.get('input', '')
+    vocabulary = made.prepare.vocabularies.get(name)
+    if vocabulary is None or not hasattr(made.program.model, 'decode'):
+        raise UserError(f'{made.config.model.fn} is no language model: it cannot generate')
+    prepared = made.prepare({name: texts.array([prompt])})
+    ids = prepared[name][0, : prepared[f'{name}_length'][0]]
+    ids = ids[:-1] if ids[-1] == END else ids
+    if not len(ids) or not (prompt or ids[0] == 2):
+        raise UserError('the prompt is empty, and prepare puts no <bos> before a text: give one')
+
+    @jax.jit
+    def run(state, prompt, keys, temperature, top_p):
+        apply = step.apply(made.program, state)
+        cache = apply(samples, prompt.shape[1] + length, method='begin')
+        one = lambda cache, ids: apply(cache, ids, method='decode')
+        return decode.sample(one, cache, prompt, length, keys, None, temperature, top_k, top_p, END)
+
+    prompts = np.broadcast_to(ids.astype(np.int32), (samples, len(ids)))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(samples))
+    found = run(state, prompts, keys, np.float32(temperature), np.float32(top_p))
+    return vocabulary.decode(np.asarray(found.ids)).tolist()

@@ -1,0 +1,154 @@
+"""Autoencoders: bounds against closed forms, corruption by place, shapes, pictures."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+import nnjax
+from nnjax import config as configs
+from nnjax import report
+from nnjax.errors import UserError
+from nnjax.models import VAE, Autoencoder, layers
+from nnjax.ops import losses
+from nnjax.tasks import reconstruction, vae
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.uniform(size=(6, 8, 8, 1)).astype(np.float32)
+
+
+def test_the_bound_of_the_true_posterior_is_the_likelihood():
+    """x = W z + b + noise, z standard normal, the columns of W orthogonal: all is known."""
+    deviation, count = 0.5, 40_000
+    columns = np.linalg.qr(RNG.normal(size=(5, 2)))[0] * [1.5, 0.7]
+    bias, x = RNG.normal(size=5), RNG.normal(size=5)
+    variance = 1 / (1 + np.square(columns).sum(0) / deviation**2)
+    model = VAE(shape=(5,), code=2, hidden=())
+    to_mean = (columns / deviation**2 * variance).T  # of the posterior of z given x
+    encoder = {
+        'kernel': np.c_[to_mean.T, np.zeros((5, 2))].astype(np.float32),
+        'bias': np.r_[-to_mean @ bias, np.log(variance)].astype(np.float32),
+    }
+    decoder = {'kernel': columns.T.astype(np.float32), 'bias': bias.astype(np.float32)}
+    params = {'encoder': {'Dense_0': encoder}, 'decoder': {'Dense_0': decoder}}
+    batch = {'image': np.tile(x, (count, 1)).astype(np.float32)}
+    task = vae('gaussian', deviation)
+    outputs = model.apply(
+        {'params': params}, batch['image'], train=True, rngs={'dropout': jax.random.key(0)}
+    )
+    covariance = columns @ columns.T + deviation**2 * np.eye(5)
+    wanted = stats.multivariate_normal(bias, covariance).logpdf(x)
+    found = np.asarray(task.metrics(outputs, batch)['elbo'][0], np.float64)
+    assert found.mean() == pytest.approx(wanted, abs=4 * found.std() / count**0.5)
+    assert found.std() / count**0.5 < 0.01
+    # The loss is its negative; any other posterior has a lower bound.
+    assert np.allclose(task.loss(outputs, batch)[0], -found, rtol=1e-5, atol=1e-4)
+    encoder['bias'][0] += 0.5
+    worse = model.apply(
+        {'params': params}, batch['image'], train=True, rngs={'dropout': jax.random.key(0)}
+    )
+    gap = 0.5 * 0.5**2 / variance[0]
+    assert task.metrics(worse, batch)['elbo'][0].mean() == pytest.approx(wanted - gap, abs=0.02)
+
+
+def test_divergence_equals_pytorch(torch):
+    mean, log_variance = RNG.normal(size=(2, 7)).astype(np.float32)
+    normal = torch.distributions.Normal
+    there = normal(torch.tensor(mean), torch.tensor(log_variance).mul(0.5).exp())
+    wanted = torch.distributions.kl_divergence(there, normal(0.0, 1.0)).numpy()
+    assert np.allclose(losses.normal_kl(mean, log_variance), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_beta_and_free_bits_change_the_loss_alone():
+    outputs = {
+        'reconstruction': jnp.asarray(RNG.normal(size=(6, 3, 8, 8, 1)), jnp.float32),
+        'code': jnp.asarray(RNG.normal(size=(6, 2)), jnp.float32),
+        'log_variance': jnp.zeros((6, 2), jnp.float32),
+    }
+    batch = {'image': jnp.asarray(IMAGES)}
+    divergence = 0.5 * np.square(outputs['code'])
+    plain, found = vae(), vae(beta=3.0, free_bits=0.4)
+    elbo = plain.metrics(outputs, batch)['elbo'][0]
+    assert np.allclose(elbo, found.metrics(outputs, batch)['elbo'][0])
+    missing = -elbo - divergence.sum(1)
+    wanted = missing + 3 * np.maximum(divergence, 0.4).sum(1)
+    assert np.allclose(found.loss(outputs, batch)[0], wanted, rtol=1e-5)
+    assert np.allclose(plain.loss(outputs, batch)[0], -elbo, rtol=1e-5)
+
+
+def test_evaluation_is_a_function_of_the_example():
+    model = VAE(shape=(8, 8, 1), code=3, hidden=(16,))
+    variables = model.init(jax.random.key(0), IMAGES)
+    whole, one = model.apply(variables, IMAGES), model.apply(variables, IMAGES[2:3])
+    assert whole['reconstruction'].shape == (6, 4, 8, 8, 1)
+    for name, array in one.items():
+        assert np.allclose(whole[name][2:3], array, atol=1e-5)
+    assert np.allclose(model.apply(variables, IMAGES, method='encode'), whole['code'], atol=1e-6)
+
+
+@pytest.mark.parametrize('fields', [{'noise': 0.5}, {'mask': 0.5, 'patch': 2}, {'kind': VAE}])
+def test_chance_follows_the_place_in_the_global_batch(fields):
+    fields = dict(fields)
+    model = fields.pop('kind', Autoencoder)(shape=(8, 8, 1), code=3, hidden=(16,), **fields)
+    variables = model.init(jax.random.key(0), IMAGES)
+
+    def outputs(images, first):
+        with layers.shard(offset=first):
+            return model.apply(variables, images, train=True, rngs={'dropout': jax.random.key(1)})
+
+    whole, part = outputs(IMAGES, 0), outputs(IMAGES[4:], 4)
+    for name, array in part.items():
+        assert np.allclose(whole[name][4:], array, atol=1e-6)
+    changed = 'reconstruction'
+    assert not np.allclose(outputs(IMAGES[4:], 0)[changed], part[changed], atol=1e-3)
+
+
+def test_masks_take_whole_patches_and_nothing_in_evaluation():
+    model = Autoencoder(shape=(9, 6, 1), code=2, hidden=(4,), mask=0.25, patch=3)
+    images = np.ones((500, 9, 6, 1), np.float32)
+    variables = model.init(jax.random.key(0), images[:1])
+    outputs = model.apply(variables, images, train=True, rngs={'dropout': jax.random.key(0)})
+    seen = np.asarray(outputs['seen']).reshape(500, 3, 3, 2, 3)
+    assert np.array_equal(seen.min((2, 4)), seen.max((2, 4)))
+    assert seen.mean() == pytest.approx(0.75, abs=0.03)
+    assert 'seen' not in model.apply(variables, images[:2])
+
+
+@pytest.mark.parametrize('shape', [(7, 9, 3), (8, 8, 1), (28, 28, 1)])
+def test_convolutions_come_back_to_any_size(shape):
+    model = Autoencoder(shape=shape, code=4, hidden=(8,), channels=(4, 6))
+    images = np.zeros((2, *shape), np.float32)
+    outputs, variables = model.init_with_output(jax.random.key(0), images)
+    assert outputs['reconstruction'].shape == images.shape and outputs['code'].shape == (2, 4)
+    assert model.apply(variables, outputs['code'], method='decode').shape == images.shape
+
+
+def test_the_task_reconstructs_what_was_whole():
+    """With binary the metric is of probabilities; the corrupted input plays no part."""
+    given = RNG.normal(size=(6, 8, 8, 1)).astype(np.float32)
+    outputs = {'reconstruction': jnp.asarray(given), 'code': jnp.zeros((6, 2))}
+    batch = {'image': jnp.asarray(IMAGES)}
+    value = reconstruction('mse').loss(outputs, batch)[0]
+    assert np.allclose(value, np.square(given - IMAGES).mean((1, 2, 3)), rtol=1e-5)
+    found = reconstruction('binary').metrics(outputs, batch)['mse'][0]
+    wanted = np.square(1 / (1 + np.exp(-given)) - IMAGES).mean((1, 2, 3))
+    assert np.allclose(found, wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    'name, titles',
+    [
+        ('digits_autoencoder', ('Reconstructions', 'Restored', 'Walks', 'Map')),
+        ('digits_vae', ('Reconstructions', 'Samples', 'Walks', 'Map')),
+    ],
+)
+def test_the_report_has_pictures(name, titles, tmp_path):
+    nnjax.train(configs.load(f'{name}:smoke'), tmp_path / 'run')
+    text = report.write(tmp_path / 'run').read_text()
+    assert all(f'<h3>{title}</h3>' in text for title in titles)
+
+
+def test_another_shape_is_one_line():
+    with pytest.raises(UserError, match=r'--config.model.shape="\(8, 8, 1\)"'):
+        nnjax.train(configs.load('digits_vae:smoke', {'model.shape': '(28, 28, 1)'}))

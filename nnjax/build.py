@@ -112,10 +112,15 @@ def traced_paths(tree: Hyperparameters, prefix: str = '') -> list[str]:
 
 
 def model(config: ConfigDict):
-    """The linen module of `config.model`, computing in the run's precision."""
-    values = {}
-    if config.precision != 'float32':
-        if 'dtype' not in config.model:
-            raise UserError(f'precision={config.precision!r}: {config.model.fn} has no dtype field')
-        values['dtype'] = jnp.dtype(config.precision)
+    """The linen module of `config.model`, and those in it, computing in the run's precision."""
+    values = {} if config.precision == 'float32' else _precise(config.model, config.precision)
     return instantiate(config.model, values)
+
+
+def _precise(section: ConfigDict, precision: str) -> dict[str, Any]:
+    """A module's section -> its field 'dtype', and those of the modules that it holds."""
+    if 'dtype' not in section:
+        raise UserError(f'precision={precision!r}: {section.fn} has no dtype field')
+    parts = {name: section.get(name) for name in section}
+    held = {n: p for n, p in parts.items() if isinstance(p, ConfigDict) and 'fn' in p}
+    return {'dtype': jnp.dtype(precision), **{n: _precise(p, precision) for n, p in held.items()}}

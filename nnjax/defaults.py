@@ -21,6 +21,7 @@ def run(
     init_from: str | None = None,
     init_fresh: str | None = None,
     freeze: str | None = None,
+    group: Count = 1,
     buckets: tuple[Count, ...] = (),
     pack: bool = False,
     precision: schema.Precision = 'float32',
@@ -55,6 +56,7 @@ def run(
         here, left out there
       freeze: regular expression of paths, such as 'Conv_0/kernel', of parameters that do not train;
         batch statistics follow the data all the same
+      group: examples of a class that stand side by side in a training batch, for losses over pairs
       buckets: lengths such as (16, 32): a batch holds sequences of one bucket, cut to its length;
         each is compiled once
       pack: put several sequences into one training row, one after another

@@ -51,7 +51,7 @@ def mocked_home(tmp_path_factory) -> Path:
 
     home = tmp_path_factory.mktemp('home')
     mocked_tfds.prepare(home / 'tensorflow_datasets')
-    mocked_texts.prepare(home / 'tensorflow_datasets')
+    mocked_texts.prepare(home)
     return home
 
 
@@ -70,5 +70,5 @@ def kernels(request):
 
 def heavy(experiment: str) -> list:
     """Marks for an experiment whose programs take half a minute each to compile."""
-    large = ('googlenet', 'resnet', 'deepcnn', 'vit', 'fashion_vgg')
+    large = ('googlenet', 'resnet', 'deepcnn', 'fashion_vgg', 'lfw')
     return [pytest.mark.heavy] if any(name in experiment for name in large) else []

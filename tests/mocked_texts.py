@@ -17,21 +17,37 @@ FEWER = {'ag_news_subset': ('train', 'test'), 'imdb_reviews': ('train', 'test')}
 FEWER |= {'squad': ('train', 'validation')}
 
 
-def prepare(path: Path) -> None:
-    """All, under a folder."""
+def prepare(home: Path) -> None:
+    """All, where TFDS looks for them under a home folder, and the files of IWSLT 2014."""
     import tensorflow_datasets
     from tensorflow_datasets.text import glue
     from tensorflow_datasets.translate import wmt14
 
     tensorflow_datasets.disable_progress_bar()
+    folder = str(home / 'tensorflow_datasets')
     own = {'glue': glue.Glue, 'wmt14_translate': wmt14.Wmt14Translate}
     for name in NAMES:
         base, _, config = name.partition('/')
         stock = own.get(base) or tensorflow_datasets.builder_cls(base)
         with tensorflow_datasets.core.registered.skip_registration():
             builder = mocked(stock)
-        made = builder(config=config or None, data_dir=str(path), file_format='array_record')
+        made = builder(config=config or None, data_dir=folder, file_format='array_record')
         made.download_and_prepare()
+    parallel(home / 'iwslt14')
+
+
+def parallel(folder: Path) -> None:
+    """Two files a split, line by line."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for split, count in (('train', 40), ('valid', 12), ('test', 12)):
+        for language in ('de', 'en'):
+            rows = [text(rng, 12) for _ in range(count)]
+            (folder / f'{split}.{language}').write_text('\n'.join(rows) + '\n', encoding='utf-8')
+
+
+def text(rng, size: int) -> str:
+    return ' '.join(f'w{word}é' for word in rng.integers(0, 50, int(rng.integers(4, size + 1))))
 
 
 def mocked(stock):
@@ -61,8 +77,7 @@ def example(rng, features, number: int, size: int) -> dict:
         elif name == 'idx':
             found[name] = number
         elif name != 'answers':
-            words = rng.integers(0, 50, int(rng.integers(4, size + 1)))
-            found[name] = ' '.join(f'w{word}é' for word in words)
+            found[name] = text(rng, size)
     if 'answers' in features:
         words = found['context'].split()
         texts = [' '.join(words[1:4]), words[1]]

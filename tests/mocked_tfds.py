@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-NAMES = ('mnist', 'cifar10', 'cifar100', 'imagenet2012')
+NAMES = ('mnist', 'cifar10', 'cifar100', 'imagenet2012', 'lfw')
 SPLITS = {'train': 40, 'test': 12}
 MORE = {'imagenet2012': {'validation': 12}}
 BROKEN = 7  # the row of imagenet2012's test split that is cut off
 
 
 def prepare(path: Path) -> None:
-    """All four, under a folder."""
+    """All of them, under a folder."""
     import tensorflow_datasets
 
     tensorflow_datasets.disable_progress_bar()
@@ -41,7 +41,9 @@ def mocked(stock):
                 if kind == 'jpeg' and (split, number) == ('test', BROKEN):
                     example['image'] = example['image'][:-200]
                 for field in features:
-                    if 'label' in field:
+                    if field == 'label' and stock.name == 'lfw':
+                        example[field] = f'person {number % 8}'
+                    elif 'label' in field:
                         example[field] = int(rng.integers(features[field].num_classes))
                     elif field != 'image':
                         example[field] = f'{split}_{number}.JPEG'

@@ -13,8 +13,8 @@ from nnjax.errors import UserError
 from nnjax.sweep.sweep import sweep
 from nnjax.training import checkpoint, evaluate, feed, paths, runner, step
 from nnjax.training.setup import setup
+from tests import mocked_texts, mocked_tfds
 from tests.conftest import ROOT, heavy
-from tests.mocked_tfds import NAMES
 from tests.test_train import Compilations, difference, rewound, same, timeless
 
 EXPERIMENTS = sorted(p.stem for p in (ROOT / 'experiments').glob('*.py'))
@@ -25,14 +25,45 @@ SGD = {'optim.name': 'sgd', 'optim.lr': '0.1', 'optim.warmup': '0 steps'}
 
 
 # What fits the few made-up examples of a set that comes by network.
+NAMES = (*mocked_tfds.NAMES, *mocked_texts.NAMES)
 MOCKED = {'data.valid': '10', 'batch': '16'}
-SMALL = {'imagenet2012': {'data.size': '32'}}
+ONE = {'buckets': '(64,)'}
+TINY = ONE | {'model.width': '32', 'model.heads': '2', 'model.layers': '1'}
+SHORT = TINY | {'task.longest': '8'}
+# What would take long to compile or to search, made small; what fits few made-up examples.
+SMALL = {
+    'ag_news_transformer': TINY,
+    'fashion_vit': {'model.depth': '1'},
+    'imagenet_resnet50': {'data.size': '32'},
+    'imdb_lstm': ONE,
+    'iwslt14_transformer': SHORT | {'batch': '16'},
+    'kjv_lstm': {'model.hidden': '16', 'data.length': '32'},
+    'lfw': {
+        'data.valid': '2',
+        'data.test': '2',
+        'data.data.size': '32',
+        'model.classes': '4',
+    },
+    'number_words': SHORT | {'buckets': '(32,)'},
+    'squad_transformer': TINY,
+    'sst2_transformer': TINY,
+    'stories_qa': TINY,
+    'verses_transformer': SHORT | {'batch': '16', 'eval_batch': '32'},
+    'wmt14_transformer': SHORT,
+    'wordnet_lstm': {'buckets': '(16,)', 'model.hidden': '16', 'model.embedding': '16'},
+}
+
+
+def source_of(name: str) -> str:
+    """The name of the experiment's TFDS set, also of one that another source splits."""
+    data = configs.load(name).data
+    return data.get('name') or data.get('data', data).get('name')
 
 
 @pytest.fixture(autouse=True)
 def mocked(name, request, monkeypatch):
     """The sets that come by network, made up, are found where TFDS would have put them."""
-    if configs.load(name).data.get('name') in NAMES:
+    if source_of(name) in NAMES or configs.load(name).data.fn.endswith('.Parallel'):
         monkeypatch.setenv('HOME', str(request.getfixturevalue('mocked_home')))
 
 
@@ -41,9 +72,8 @@ def load(name: str, **overrides):
 
     In float32: bfloat16 rounds in another order on other devices.
     """
-    source = configs.load(name).data.get('name')
-    made_up = MOCKED | SMALL.get(source, {}) if source in NAMES else {}
-    defaults = {'parallel': 'jit', 'precision': 'float32', **made_up}
+    made_up = MOCKED if source_of(name) in NAMES else {}
+    defaults = {'parallel': 'jit', 'precision': 'float32', **made_up, **SMALL.get(name, {})}
     c = configs.load(f'{name}:smoke', defaults | overrides)
     try:
         from nnjax import build

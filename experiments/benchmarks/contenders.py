@@ -1,10 +1,11 @@
-"""Contenders of `cpu_training.py`: each runs a recipe in a process of its own, turn by turn.
+"""Contenders of `cpu_training.py` and `cpu_sequences.py`: each runs a recipe in a process of its own, turn by turn.
 
   python experiments/benchmarks/contenders.py CONTENDER RECIPE
 
 A line with a number of steps comes in, a line with the seconds they took goes out. Every contender
 trains the same architecture with the same optimizer on the same examples, each batch drawn by row
-number from a permutation of the epoch; or, in a recipe of inference, computes such batches' logits.
+number from a permutation of the epoch; or, in a recipe of inference, computes such batches' logits,
+or in one of beams searches for their translations.
 """
 
 import os
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from sizes import TIME, VOCABULARY
+from sizes import BEAMS, BEGIN, END, LONGEST, PENALTY, TIME, VOCABULARY
 
 EXAMPLES = 6400
 
@@ -22,17 +23,18 @@ Run = Callable[[int], None]  # runs so many steps
 
 
 class Recipe(NamedTuple):
-    """'vgg-64-bf16': a network, the batch, and where not the usual: s32, bf16, inference."""
+    """'vgg-64-bf16': a network, the batch, and where not the usual: s32, bf16, inference, beam."""
 
     net: str
     batch: int
     side: int = 28
     narrow: bool = False
     inference: bool = False
+    beam: bool = False
 
     @property
     def images(self) -> bool:
-        return self.net not in ('lstm', 'transformer')
+        return self.net not in ('lstm', 'gru', 'transformer', 'translator')
 
     @property
     def colours(self) -> int:
@@ -47,17 +49,31 @@ class Recipe(NamedTuple):
 def read(text: str) -> Recipe:
     net, batch, *rest = text.split('-')
     sides = [int(word[1:]) for word in rest if word[0] == 's']
-    return Recipe(net, int(batch), *(sides or [28]), 'bf16' in rest, 'inference' in rest)
+    words = [word in rest for word in ('bf16', 'inference', 'beam')]
+    return Recipe(net, int(batch), *(sides or [28]), *words)
 
 
 def examples(recipe: Recipe) -> dict[str, np.ndarray]:
-    """Images, or sequences of token numbers, with labels."""
+    """Images, or sequences of token numbers, with labels; or two sequences."""
     rng = np.random.default_rng(0)
+    tokens = lambda: rng.integers(0, VOCABULARY, (EXAMPLES, TIME)).astype(np.int32)
+    if recipe.net == 'translator':
+        full = np.full(EXAMPLES, TIME, np.int32)
+        both = {'source': tokens(), 'target': tokens()}
+        return both | {'source_length': full, 'target_length': full}
     labels = {'label': rng.integers(0, 10, EXAMPLES).astype(np.int32)}
     if not recipe.images:
-        return {'tokens': rng.integers(0, VOCABULARY, (EXAMPLES, TIME)).astype(np.int32), **labels}
+        return {'tokens': tokens(), **labels}
     shape = (EXAMPLES, recipe.side, recipe.side, recipe.colours)
     return {'image': rng.random(shape, dtype=np.float32), **labels}
+
+
+def given(recipe: Recipe, data: dict, index) -> tuple[tuple, np.ndarray]:
+    """Rows of the data -> what a network reads, and what it is to give."""
+    if recipe.net == 'translator':
+        source, target = data['source'][index], data['target'][index]
+        return (source, target[:, :-1]), target[:, 1:]
+    return (data[next(iter(data))][index],), data['label'][index]
 
 
 def shuffled(batch: int) -> Iterator[np.ndarray]:
@@ -80,13 +96,17 @@ def nnjax(recipe: Recipe) -> Run:
     from nnjax.training.setup import setup
 
     module, fields = NETS[recipe.net]
-    if recipe.inference:
-        return inference(recipe, module, fields)
+    if recipe.inference or recipe.beam:
+        return (beam if recipe.beam else inference)(recipe, module, fields)
     config, data = base(), examples(recipe)
     config.total = config.log_every = config.eval_every = '100000000 steps'
     config.batch = recipe.batch
     config.data = bind(sources.Arrays, train=data, valid=None)
-    config.task = bind(tasks.classification, input=next(iter(data)))
+    config.task = (
+        bind(tasks.translation)
+        if recipe.net == 'translator'
+        else bind(tasks.classification, input=next(iter(data)))
+    )
     config.model = bind(module, **fields)
     config.precision = 'bfloat16' if recipe.narrow else 'float32'
     config.optim = bind(optim.make, name='sgd' if recipe.net == 'mlp' else 'adam', lr=recipe.rate)
@@ -127,6 +147,34 @@ def inference(recipe: Recipe, module, fields) -> Run:
     return run
 
 
+def beam(recipe: Recipe, module, fields) -> Run:
+    """The jitted search, a batch a call, of texts that do not end before their time."""
+    import jax
+
+    from nnjax.ops import decode
+
+    data, rows, net = examples(recipe)['source'], shuffled(recipe.batch), module(**fields)
+    variables = net.init(jax.random.key(0), data[:1], None, data[:1], None)
+
+    @jax.jit
+    def search(variables, source):
+        def step(cache, ids):
+            logits, cache = net.apply(variables, cache, ids, method='decode')
+            return logits.at[:, END].set(-1e9), cache
+
+        memory = net.apply(variables, source, method='encode')
+        cache = net.apply(variables, memory, LONGEST, method='begin')
+        first = np.full(len(source), BEGIN, np.int32)
+        return decode.beam(step, cache, first, LONGEST, BEAMS, PENALTY, eos=END)
+
+    def run(steps: int) -> None:
+        for _ in range(steps):
+            found = search(variables, data[next(rows)])
+        jax.block_until_ready(found)
+
+    return run
+
+
 def flax(recipe: Recipe) -> Run:
     """A jitted step of flax and optax, as their documentation writes it, on linen's layers."""
     import jax
@@ -135,13 +183,15 @@ def flax(recipe: Recipe) -> Run:
     from nets import on_linen
 
     module, fields = on_linen()[recipe.net]
-    if recipe.inference:
-        return inference(recipe, module, fields)
+    if recipe.inference or recipe.beam:
+        return (beam if recipe.beam else inference)(recipe, module, fields)
     net = module(**fields, dtype=jnp.bfloat16 if recipe.narrow else None)
     optimizer = (optax.sgd if recipe.net == 'mlp' else optax.adam)(recipe.rate)
     data, rows = examples(recipe), shuffled(recipe.batch)
-    field, key = next(iter(data)), jax.random.key(0)
-    variables = net.init(key, data[field][:1], False)
+    key = jax.random.key(0)
+    # of two sequences come their lengths too
+    read = lambda x: (x[0], None, x[1], None) if len(x) > 1 else x
+    variables = net.init(key, *read(given(recipe, data, slice(0, 1))[0]), train=False)
     params, statistics = variables.pop('params'), variables
     state = (params, statistics, optimizer.init(params), key)
 
@@ -152,7 +202,9 @@ def flax(recipe: Recipe) -> Run:
 
         def loss(params):
             variables, rngs = {'params': params, **statistics}, {'dropout': now}
-            logits, updated = net.apply(variables, x, True, mutable=list(statistics), rngs=rngs)
+            logits, updated = net.apply(
+                variables, *read(x), train=True, mutable=list(statistics), rngs=rngs
+            )
             error = optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
             return error, updated
 
@@ -163,8 +215,7 @@ def flax(recipe: Recipe) -> Run:
     def train(steps: int) -> None:
         nonlocal state
         for _ in range(steps):
-            index = next(rows)
-            state = step(state, data[field][index], data['label'][index])
+            state = step(state, *given(recipe, data, next(rows)))
         jax.block_until_ready(state)
 
     return train
@@ -173,6 +224,7 @@ def flax(recipe: Recipe) -> Run:
 def torch(recipe: Recipe, channels_last: bool = False, threads: int | None = None) -> Run:
     """PyTorch's eager modules."""
     import torch
+    import torch_beam
     import torch_nets
     from torch import nn
 
@@ -185,24 +237,28 @@ def torch(recipe: Recipe, channels_last: bool = False, threads: int | None = Non
     kind = torch.optim.SGD if recipe.net == 'mlp' else torch.optim.Adam
     optimizer = kind(net.parameters(), lr=recipe.rate)
     data, rows = examples(recipe), shuffled(recipe.batch)
-    x = torch.from_numpy(data[next(iter(data))])
-    x = x.permute(0, 3, 1, 2).to(device, memory_format=layout) if x.ndim == 4 else x.to(device)
-    y = torch.from_numpy(data['label'].astype(np.int64)).to(device)
-    net.train(not recipe.inference)
+    data = {n: torch.from_numpy(a).to(device) for n, a in data.items()}
+    if 'image' in data:
+        data['image'] = data['image'].permute(0, 3, 1, 2).to(device, memory_format=layout)
+    net.train(not recipe.inference and not recipe.beam)
 
     def step() -> None:
         index = torch.from_numpy(next(rows)).to(device)
+        if recipe.beam:
+            torch_beam.beam(net, data['source'][index])
+            return
+        x, y = given(recipe, data, index)
         with torch.autocast(device, torch.bfloat16, enabled=recipe.narrow):
-            logits = net(x[index])
+            logits = net(*x)
             if recipe.inference:
                 return
-            loss = nn.functional.cross_entropy(logits, y[index])
+            loss = nn.functional.cross_entropy(logits.flatten(0, -2), y.flatten().long())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
     def run(steps: int) -> None:
-        with torch.inference_mode(recipe.inference):
+        with torch.inference_mode(recipe.inference or recipe.beam):
             for _ in range(steps):
                 step()
         if device == 'cuda':

@@ -1,13 +1,13 @@
-"""Networks of `cpu_training.py`, on nnjax's layers or, where `stock`, on linen's own."""
+"""Networks of `cpu_training.py` and `cpu_sequences.py`, on nnjax's layers or, where `stock`, on linen's own."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from sizes import CHANNELS, HEADS, VOCABULARY, WIDTH
+from sizes import CHANNELS, HEADS, LAYERS, VOCABULARY, WIDTH
 
 from nnjax import models
+from nnjax.models import blocks
 from nnjax.models import layers as ours
-from nnjax.ops import recurrent
 
 
 class BatchNorm(nn.Module):
@@ -59,41 +59,23 @@ class VGG(nn.Module):
         return x.astype(jnp.float32)
 
 
-class LSTM(nn.Module):
-    """Token numbers [N, T] -> [N, 10] from the last output of an LSTM."""
+class Recurrent(nn.Module):
+    """Token numbers [N, T] -> [N, 10] from the last output of linen's own recurrent layer."""
 
-    stock: bool = False
-    dtype: jnp.dtype | None = None
-
-    @nn.compact
-    def __call__(self, tokens, train: bool = False):
-        x = nn.Embed(VOCABULARY, WIDTH)(tokens)
-        if self.stock:
-            return nn.Dense(10)(nn.RNN(nn.OptimizedLSTMCell(WIDTH))(x)[:, -1])
-        w = self.param('recurrent', nn.initializers.orthogonal(), (WIDTH, 4 * WIDTH))
-        zeros = jnp.zeros((len(x), WIDTH))
-        ys, _ = recurrent.lstm(ours.Dense(4 * WIDTH)(x), w, zeros, zeros)
-        return ours.Dense(10)(ys[:, -1])
-
-
-class Transformer(nn.Module):
-    """Token numbers [N, T] -> [N, 10]: four pre-norm encoder blocks, the mean over positions."""
-
-    dtype: jnp.dtype | None = None
+    cell: str
 
     @nn.compact
     def __call__(self, tokens, train: bool = False):
+        cell = {'lstm': nn.OptimizedLSTMCell, 'gru': nn.GRUCell}[self.cell](WIDTH)
         x = nn.Embed(VOCABULARY, WIDTH)(tokens)
-        heads = (*tokens.shape, HEADS, WIDTH // HEADS)
-        for _ in range(4):
-            y = nn.LayerNorm()(x)
-            query, key, value = (ours.Dense(WIDTH)(y).reshape(heads) for _ in range(3))
-            y = jax.nn.dot_product_attention(query, key, value).reshape(x.shape)
-            x = x + ours.Dense(WIDTH)(y)
-            y = nn.gelu(ours.Dense(4 * WIDTH)(nn.LayerNorm()(x)))
-            x = x + ours.Dense(WIDTH)(y)
-        return ours.Dense(10)(jnp.mean(nn.LayerNorm()(x), 1))
+        return nn.Dense(10)(nn.RNN(cell)(x)[:, -1])
 
+
+def recurrent(cell: str) -> tuple:
+    return models.RNN, dict(cell=cell, hidden=WIDTH, vocabulary=VOCABULARY)
+
+
+TOKENS = dict(vocabulary=VOCABULARY, width=WIDTH, heads=HEADS, layers=LAYERS)
 
 # name -> (module, its fields)
 NETS = {
@@ -104,8 +86,10 @@ NETS = {
     'deepcnn': (models.DeepCNN, {}),
     'resnet20': (models.CifarResNet, {}),
     'googlenet': (models.GoogLeNet, dict(width=0.25, stem='small', auxiliary=False)),
-    'lstm': (LSTM, {}),
-    'transformer': (Transformer, {}),
+    'lstm': recurrent('lstm'),
+    'gru': recurrent('gru'),
+    'transformer': (models.TransformerEncoder, dict(positions='none', **TOKENS)),
+    'translator': (models.Transformer, TOKENS),
 }
 
 
@@ -116,9 +100,16 @@ def on_linen() -> dict:
         strides = window if strides is None else strides
         return nn.max_pool(x, (window, window), (strides, strides), padding)
 
+    def attention(q, k, v, lengths=None, segments=None, causal=False):
+        return jax.nn.dot_product_attention(
+            q, k, v, key_value_seq_lengths=lengths, is_causal=causal
+        )
+
+    blocks.attention = attention
     ours.Conv, ours.Dense, ours.BatchNorm = nn.Conv, nn.Dense, BatchNorm
     ours.max_pool, ours.Dropout = (
         max_pool,
         lambda rate: lambda x, train: nn.Dropout(rate)(x, not train),
     )
-    return NETS | {'cnn': (CNN, {}), 'lstm': (LSTM, {'stock': True})}
+    own = {cell: (Recurrent, {'cell': cell}) for cell in ('lstm', 'gru')}
+    return NETS | {'cnn': (CNN, {}), **own}

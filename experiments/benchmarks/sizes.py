@@ -1,5 +1,7 @@
-"""Sizes that the networks of `cpu_training.py` share, whoever writes them."""
+"""Sizes that the networks of `cpu_training.py` and `cpu_sequences.py` share, whoever writes them."""
 
 CHANNELS = (32, 64, 128)  # of the small CNN and VGG
-WIDTH, HEADS = 256, 4  # of the LSTM and the Transformer
+WIDTH, HEADS, LAYERS = 256, 4, 4  # of the recurrent networks and the Transformers
 TIME, VOCABULARY = 64, 1000  # of sequences of tokens
+BEAMS, LONGEST, PENALTY = 4, 64, 0.6  # of a search for translations
+BEGIN, END = 2, 3  # ids that begin and end a translation

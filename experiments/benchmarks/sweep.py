@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import splits
 from absl import app, flags
 
 ROUNDS = flags.DEFINE_integer('rounds', 3, 'counted runs of each')
@@ -75,20 +76,6 @@ for rate in rates:
 """
 
 
-def arrays(path: Path) -> None:
-    """The splits of the experiment, as the PyTorch script's input."""
-    from nnjax import build
-    from nnjax.config import load
-
-    dataset = build.instantiate(load('digits_mlp').data)
-    found = {}
-    for name in ('train', 'valid', 'test'):
-        source = getattr(dataset, name)
-        rows = source[np.arange(len(source))]
-        found |= {f'{name}_image': rows['image'], f'{name}_label': rows['label']}
-    np.savez(path, **found)
-
-
 def timed(command: list[str]) -> float:
     began = time.perf_counter()
     subprocess.run(command, capture_output=True, text=True, check=True)
@@ -100,7 +87,7 @@ def nnjax(command: str, folder: str, *arguments: str) -> list[str]:
 
 
 def digits(folder: Path) -> dict:
-    arrays(folder / 'digits.npz')
+    splits.save('digits_mlp', folder / 'digits.npz')
     rates = [f'{r:.6f}' for r in np.geomspace(0.0005, 0.05, POINTS.value)]
     fixed = ('--config=digits_mlp', f'--config.total={EPOCHS.value} epochs')
     found: dict[str, list[float]] = {'sweep': [], 'torch': []}

@@ -1,7 +1,7 @@
-"""Networks of `cpu_training.py` in PyTorch's own modules, the same architectures as `nets.py`."""
+"""Networks of `cpu_training.py` and `cpu_sequences.py` in PyTorch's own modules, the same architectures as `nets.py`."""
 
 import torch
-from sizes import CHANNELS, HEADS, VOCABULARY, WIDTH
+from sizes import CHANNELS, HEADS, LAYERS, LONGEST, TIME, VOCABULARY, WIDTH
 from torch import nn
 from torch.nn import functional
 
@@ -143,8 +143,56 @@ def lstm() -> nn.Module:
     return Sequence(nn.LSTM(WIDTH, WIDTH, batch_first=True), True)
 
 
+def gru() -> nn.Module:
+    return Sequence(nn.GRU(WIDTH, WIDTH, batch_first=True), True)
+
+
+def layer(kind: type) -> nn.Module:
+    gelu = nn.GELU('tanh')
+    return kind(WIDTH, HEADS, 4 * WIDTH, 0.0, gelu, batch_first=True, norm_first=True)
+
+
+def encoder() -> nn.Module:
+    block = layer(nn.TransformerEncoderLayer)
+    return nn.TransformerEncoder(block, LAYERS, nn.LayerNorm(WIDTH), False)
+
+
 def transformer() -> nn.Module:
-    block = nn.TransformerEncoderLayer(
-        WIDTH, HEADS, 4 * WIDTH, 0.0, nn.GELU('tanh'), batch_first=True, norm_first=True
-    )
-    return Sequence(nn.TransformerEncoder(block, 4, nn.LayerNorm(WIDTH), False), False)
+    return Sequence(encoder(), False)
+
+
+def sinusoids(time: int) -> torch.Tensor:
+    angles = torch.arange(time)[:, None] / 10_000 ** (torch.arange(0, WIDTH, 2) / WIDTH)
+    return torch.stack([torch.sin(angles), torch.cos(angles)], -1).flatten(1)
+
+
+class Translator(nn.Module):
+    """Token numbers [N, S], [N, T] -> [N, T, vocabulary], one table for all vectors."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(VOCABULARY, WIDTH)
+        nn.init.normal_(self.embed.weight, std=WIDTH**-0.5)
+        self.encoder = encoder()
+        block = layer(nn.TransformerDecoderLayer)
+        self.decoder = nn.TransformerDecoder(block, LAYERS, nn.LayerNorm(WIDTH))
+        longest = max(TIME, LONGEST)
+        self.register_buffer('positions', sinusoids(longest))
+        self.register_buffer('causal', nn.Transformer.generate_square_subsequent_mask(longest))
+
+    def begun(self, tokens, place: int = 0):
+        time = tokens.shape[1]
+        return self.embed(tokens) * WIDTH**0.5 + self.positions[place : place + time]
+
+    def logits(self, y):
+        return functional.linear(self.decoder.norm(y), self.embed.weight)
+
+    def forward(self, source, target):
+        memory, time = self.encoder(self.begun(source)), target.shape[1]
+        mask = self.causal[:time, :time]
+        y = self.decoder(self.begun(target), memory, mask, tgt_is_causal=True)
+        return functional.linear(y, self.embed.weight)
+
+
+def translator() -> nn.Module:
+    return Translator()

@@ -16,6 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import splits
 from absl import app, flags
 
 ROUNDS = flags.DEFINE_integer('rounds', 5, 'counted runs of each')
@@ -49,22 +50,6 @@ print(accuracy(*test))
 """
 
 
-def arrays(path: Path) -> None:
-    """The same splits as the experiment's, as the PyTorch script's input."""
-    import numpy as np
-
-    from nnjax import build
-    from nnjax.config import load
-
-    dataset = build.instantiate(load('fashion_mlp').data)
-    found = {}
-    for name in ('train', 'valid', 'test'):
-        source = getattr(dataset, name)
-        rows = source[np.arange(len(source))]
-        found |= {f'{name}_image': rows['image'], f'{name}_label': rows['label']}
-    np.savez(path, **found)
-
-
 def timed(command: list[str]) -> tuple[float, str]:
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -76,7 +61,7 @@ def main(_):
     accuracy = {'nnjax': [], 'torch': []}
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / 'fashion.npz'
-        arrays(data)
+        splits.save('fashion_mlp', data)
         for number in range(-1, ROUNDS.value):
             seed = max(number, 0) if SEEDS.value else 0
             workdir = Path(folder) / f'run{number}'

@@ -15,6 +15,7 @@ from nnjax.cli import options
 from nnjax.errors import UserError, unknown
 
 ARGUMENTS = 'prepare NAME | show'
+ENLARGED = 160  # pixels across a picture with boxes, about
 PAIRS, WIDE = 4, 144  # of examples for each operation; pixels across one: its name fits below
 
 
@@ -63,7 +64,7 @@ def run(parsed: options.Options) -> None:
 def _show(parsed: options.Options) -> None:
     spec = options.required(parsed, 'config')
     from nnjax import config as configs
-    from nnjax.report import pictures, sheet
+    from nnjax.report import pictures, scenes, sheet
     from nnjax.training import feed
     from nnjax.training.setup import setup
 
@@ -87,9 +88,15 @@ def _show(parsed: options.Options) -> None:
         print(f'{len(rows) - 1} operations on examples of step {step} in {output}')
         return
     batch = feed.augmented(made, step, parsed.flags.examples)
-    labels = batch.get(config.task.get('label'), [''] * len(batch['image']))
-    captions = [_caption(label, made.dataset.labels) for label in labels]
-    sheet.write(output, batch['image'], captions)
+    names, images = made.dataset.labels, pictures.pixels(batch['image'])
+    labels = batch.get(config.task.get('label'), [''] * len(images))
+    if 'boxes' in batch:
+        objects = [scenes.truth(*pair, names) for pair in zip(batch['boxes'], labels)]
+        images = np.stack([scenes.drawn(*pair, wide=ENLARGED) for pair in zip(images, objects)])
+        captions = [f'{len(boxes)} objects' for boxes in objects]
+    else:
+        captions = [_caption(label, names) for label in labels]
+    sheet.write(output, images, captions)
     print(f'{len(captions)} examples of step {step} in {output}')
 
 

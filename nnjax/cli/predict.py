@@ -2,7 +2,10 @@
 
 Images and sounds are files or a folder; arrays .npz or .npy; tables .csv; texts a file of lines, '-' for
 standard input, or fields of .jsonl, .tsv and .csv. The answer is a CSV or JSON lines file, or lines
-of text alone, by its ending; CSV on standard output without --output. A field of the run's config is changed for this once by --config.FIELD=VALUE, such as --config.tta='flip(1)'.
+of text alone, by its ending; CSV on standard output without --output. A box is [top, left, bottom,
+right] in shares of the picture as the model sees it, scaled to cover its input and cut about the
+centre. A field of the run's config is changed for this once by --config.FIELD=VALUE, such as
+--config.tta='flip(1)'.
 """
 
 import csv
@@ -11,9 +14,10 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 from absl import flags
 
-from nnjax.cli import options
+from nnjax.cli import matching, options
 from nnjax.errors import UserError
 
 ARGUMENTS = 'INPUT ...'
@@ -32,6 +36,18 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_multi_string(
         'text', [], "FIELD=TEXT of one example, such as question='Where is it?'", flag_values=values
     )
+    flags.DEFINE_bool(
+        'pair', False, 'say whether the two inputs are of one identity', flag_values=values
+    )
+    flags.DEFINE_string(
+        'gallery',
+        None,
+        'a folder or file: the five in it nearest to each input',
+        flag_values=values,
+    )
+    flags.DEFINE_string(
+        'picture', None, 'a .png of the images and what is predicted of them', flag_values=values
+    )
     flags.DEFINE_string(
         'checkpoint', 'best', "'best' on validation, 'last', or a step", flag_values=values
     )
@@ -44,16 +60,24 @@ def run(parsed: options.Options) -> None:
     output = parsed.flags.output and Path(parsed.flags.output)
     if output and output.suffix not in WRITERS:
         raise UserError(f'--output={output}: the name must end in {", ".join(WRITERS)}')
+    picture = parsed.flags.picture and Path(parsed.flags.picture)
+    if picture and picture.suffix != '.png':
+        raise UserError(f'--picture={picture}: the name must end in .png')
+    matching.check(parsed)
     options.compilation_cache()
+<<<<<<< HEAD
     from nnjax.data import augment, files, recordings
     from nnjax.data import spec as specs
     from nnjax.data.augment import chain
     from nnjax.data.text import inputs
+=======
+>>>>>>> main
     from nnjax.training import predict, restore
 
     made, state = restore.run(
         workdir, parsed.flags.checkpoint, parsed.flags.config, parsed.overrides
     )
+<<<<<<< HEAD
     data, spec = made.dataset, made.dataset.train.spec
     if parsed.flags.text and not inputs.fields(spec):
         raise UserError('--text: this run takes no texts')
@@ -64,11 +88,16 @@ def run(parsed: options.Options) -> None:
         names, arrays = recordings.read(parsed.arguments, spec, rate)
     elif inputs.fields(spec):
         names, arrays = inputs.read(parsed.arguments, spec)
+=======
+    names, arrays = _read(parsed, made)
+    found = predict.predict(made, state, arrays)
+    if parsed.flags.pair or parsed.flags.gallery:
+        rows = matching.rows(parsed, made, state, names, found)
+>>>>>>> main
     else:
-        names, arrays = files.read(parsed.arguments, spec, data.columns, data.categories)
-        if 'impute' not in made.config.prepare:
-            files.complete(names, arrays)
-    rows = predict.rows(made, names, predict.predict(made, state, arrays))
+        rows = predict.rows(made, names, found)
+    if picture:
+        _draw(picture, arrays.get('image'), rows)
     text = WRITERS[output.suffix if output else '.csv'](rows)
     if output:
         output.write_text(text)
@@ -77,12 +106,50 @@ def run(parsed: options.Options) -> None:
         sys.stdout.write(text)
 
 
+def _read(parsed: options.Options, made):
+    """What was typed and named -> (a name each, raw arrays)."""
+    from nnjax.data import files
+    from nnjax.data.text import inputs
+
+    data, spec = made.dataset, made.dataset.train.spec
+    if parsed.flags.text and not inputs.fields(spec):
+        raise UserError('--text: this run takes no texts')
+    if parsed.flags.text:
+        return inputs.typed(parsed.flags.text, spec)
+    if inputs.fields(spec):
+        return inputs.read(parsed.arguments, spec)
+    names, arrays = files.read(parsed.arguments, spec, data.columns, data.categories)
+    if 'impute' not in made.config.prepare:
+        files.complete(names, arrays)
+    return names, arrays
+
+
+def _draw(path: Path, images, rows: list[dict]) -> None:
+    """A sheet of the images, each with its class and probability, or with its boxes."""
+    from nnjax.report import pictures, scenes, sheet
+
+    if images is None or images.ndim != 4:
+        raise UserError(f'--picture={path}: this run takes no images')
+    images = pictures.pixels(images)
+    if 'objects' not in rows[0]:
+        captions = [' '.join(str(v) for k, v in row.items() if k != 'input') for row in rows]
+        sheet.write(path, images, captions)
+        return
+    drawn = [scenes.drawn(i, (), scenes.objects(r['objects'])) for i, r in zip(images, rows)]
+    sheet.write(path, np.stack(drawn), [Path(row['input']).name for row in rows], scale=1)
+
+
 def _csv(rows: list[dict]) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=list(rows[0]), lineterminator='\n')
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({n: _cell(v) for n, v in row.items()} for row in rows)
     return buffer.getvalue()
+
+
+def _cell(value):
+    """Lists and mappings as JSON."""
+    return json.dumps(value) if isinstance(value, (list, dict)) else value
 
 
 def _jsonl(rows: list[dict]) -> str:

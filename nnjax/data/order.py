@@ -46,6 +46,48 @@ class Shuffled:
         return {'index': index, 'mask': np.ones(index.shape, np.float32)}
 
 
+@dataclasses.dataclass(frozen=True)
+class Grouped:
+    """Rows of one class side by side, `group` of them; classes [N] are whole numbers.
+
+    Every epoch puts each class's rows into groups anew and the groups into an order; rows that fill
+    no group wait for another epoch. A batch that is a multiple of the group holds whole ones.
+    """
+
+    classes: np.ndarray
+    group: int
+    batch: int
+
+    @property
+    def epoch(self) -> float:
+        return int(np.sum(np.unique_counts(self.classes).counts // self.group)) * (
+            self.group / self.batch
+        )
+
+    def __call__(self, seed: int, steps: np.ndarray) -> dict[str, np.ndarray]:
+        size = round(self.epoch * self.batch)
+        positions = np.asarray(steps, np.int64)[:, None] * self.batch + np.arange(self.batch)
+        index = np.empty_like(positions)
+        for epoch in np.unique(positions // size):
+            here = positions // size == epoch
+            index[here] = self._rows(seed, epoch)[positions[here] % size]
+        return {'index': index, 'mask': np.ones(index.shape, np.float32)}
+
+    def _rows(self, seed: int, epoch: int) -> np.ndarray:
+        """An epoch's rows, group after group."""
+
+        def shuffled(count: int) -> np.ndarray:
+            return permutation(seed, np.full(count, epoch), np.arange(count), count)
+
+        rows = shuffled(len(self.classes))
+        rows = rows[np.argsort(self.classes[rows], kind='stable')]  # by class, there at random
+        counts = np.unique_counts(self.classes).counts
+        place = np.concatenate([np.arange(count) for count in counts])
+        whole = np.repeat(counts - counts % self.group, counts)
+        groups = rows[place < whole].reshape(-1, self.group)
+        return groups[shuffled(len(groups))].reshape(-1)
+
+
 def order(seed: int, steps: np.ndarray, size: int, batch: int) -> np.ndarray:
     """Seed, step numbers [K], examples, batch -> row numbers [K, batch], int64.
 

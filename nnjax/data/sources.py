@@ -12,16 +12,35 @@ from typing import Any
 
 import numpy as np
 
+<<<<<<< HEAD
 from nnjax.data import files, folder, recordings, split, tables, tfds
+=======
+from nnjax.data import coco, files, folder, identities, split, tables, tfds
+>>>>>>> main
 from nnjax.data.source import Dataset, Rows, Source, hold_out, is_share
 from nnjax.data.text.sources import Jsonl, Parallel, Table, Text
 from nnjax.errors import UserError
 from nnjax.fields import Count, Natural, Positive
 
 __all__ = [
+<<<<<<< HEAD
     'Arrays', 'Csv', 'Folder', 'Jsonl', 'Npz', 'Parallel', 'Sounds', 'Table', 'Text', 'Tfds',
     'Transcribed',
 ]  # fmt: skip
+=======
+    'Arrays',
+    'Coco',
+    'Csv',
+    'Folder',
+    'Identities',
+    'Jsonl',
+    'Npz',
+    'Parallel',
+    'Table',
+    'Text',
+    'Tfds',
+]
+>>>>>>> main
 
 Size = Count | tuple[Count, Count]
 
@@ -135,6 +154,36 @@ def Folder(
     return _dataset(train, own('valid', 'val') or valid, own('test') or test, labels)
 
 
+def Coco(
+    path: str,
+    valid: str | None = '10%',
+    test: str | None = '10%',
+    size: Size | None = None,
+    most: Count = 32,
+) -> Dataset:
+    """Images and the objects in them, as COCO writes it: PATH/train.json, PATH/train/*.jpg.
+
+    The annotations of a split are PATH/SPLIT.json or PATH/annotations/instances_SPLIT.json, with a
+    year behind it or not, its images in PATH/SPLIT, PATH/images/SPLIT, PATH/images or PATH.
+
+    Args:
+      path: the folder
+      valid: share or number held out, where there are no annotations of valid (or val), or None
+      test: share or number held out, where there are no annotations of test, or None
+      size: pixels of a side, or (height, width), that every image is scaled to cover and cut to
+        about its centre, its boxes with it; None where all have one size
+      most: objects in an image, at most
+    """
+    root = Path(path).expanduser()
+    read = functools.partial(coco.split, root, size=_sides(size), most=most)
+    train, labels = read(('train',))
+    own = {
+        what: (read(names, like=(train, labels)) or (None,))[0]
+        for what, names in (('valid', ('valid', 'val')), ('test', ('test',)))
+    }
+    return _dataset(train, own['valid'] or valid, own['test'] or test, labels)
+
+
 def Csv(
     path: str,
     label: str | None = None,
@@ -179,6 +228,7 @@ def Csv(
     return dataclasses.replace(made, columns=table.columns, categories=table.categories)
 
 
+<<<<<<< HEAD
 def Sounds(
     path: str,
     rate: Count = 16000,
@@ -237,6 +287,20 @@ def Transcribed(
         return recordings.manifest(Path(text).expanduser(), rate, seconds, skip_corrupt)
 
     return _dataset(own(path), own(valid), own(test), ())
+=======
+def Identities(
+    data: Dataset, valid: str | None = '10%', test: str | None = '20%', label: str = 'label'
+) -> Dataset:
+    """All examples of another source, split by identity: whoever is in test is not in train.
+
+    Args:
+      data: the source, such as bind(sources.Folder, path='people', valid=None, test=None)
+      valid: share ('10%') or number ('50') of identities held out, or None
+      test: share or number of identities held out, or None
+      label: field that says who it is; numbers or texts
+    """
+    return identities.split(data, valid, test, label)
+>>>>>>> main
 
 
 def _sides(size: Size | None) -> tuple[int, int] | None:

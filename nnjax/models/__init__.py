@@ -4,6 +4,8 @@ from nnjax.models.autoencoder import VAE, Autoencoder
 from nnjax.models.cnn import CNN
 from nnjax.models.conformer import Conformer
 from nnjax.models.deep_cnn import DeepCNN
+from nnjax.models.detector import Detector
+from nnjax.models.embedder import Embedder
 from nnjax.models.googlenet import GoogLeNet
 from nnjax.models.mlp import MLP
 from nnjax.models.resnet import CifarResNet, ResNet
@@ -25,6 +27,8 @@ __all__ = [
     'Conformer',
     'ConvRNN',
     'DeepCNN',
+    'Detector',
+    'Embedder',
     'GoogLeNet',
     'ResNet',
     'SeparableCNN',

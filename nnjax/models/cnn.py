@@ -14,7 +14,7 @@ WINDOW = 2  # of the pools
 
 
 class CNN(nn.Module):
-    """Images [N, H, W, C] -> logits [N, classes].
+    """Images [N, H, W, C] -> logits [N, classes]; with `maps`, what each block gives instead.
 
     Blocks of convolution, 2x2 max-pool, bias and activation, then dense layers. A bias and a
     rising activation, such as relu, give the same before the pool and after it, where they touch a
@@ -41,15 +41,18 @@ class CNN(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool = False, maps: bool = False):
         self._check(x.shape)
-        activation = layers.activation(self.activation)
+        activation, found = layers.activation(self.activation), []
         for channels in self.channels:
             window = (self.kernel, self.kernel)
             x = layers.Conv(
                 channels, window, padding=self.padding, use_bias=False, dtype=self.dtype
             )(x)
             x = activation(layers.Bias()(layers.max_pool(x, WINDOW)))
+            found.append(x)
+        if maps:
+            return tuple(found)
         x = x.reshape(x.shape[0], -1)
         for width in self.dense:
             x = activation(layers.Dense(width, dtype=self.dtype)(x))

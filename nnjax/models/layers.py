@@ -3,11 +3,8 @@
 Parameters have linen's names, shapes and initial values, so a linen checkpoint fits.
 """
 
-import contextlib
-import contextvars
-import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, get_args
 
@@ -17,6 +14,7 @@ import jax.numpy as jnp
 
 from nnjax.errors import unknown
 from nnjax.ops import normalize, pool
+from nnjax.ops import shard as shards
 from nnjax.ops.convolution import convolution
 from nnjax.ops.product import product
 
@@ -24,6 +22,7 @@ max_pool = pool.max_pool
 avg_pool = pool.avg_pool
 adaptive_avg_pool = pool.adaptive_avg_pool
 local_response_norm = normalize.local_response_norm
+shard = shards.shard
 
 Norm = Literal['batch', 'layer', 'group', 'none']
 he_normal = nn.initializers.he_normal()  # keeps the variance through relu (He et al., 2015)
@@ -96,32 +95,6 @@ class Bias(nn.Module):
         return x + bias.reshape((1,) * (x.ndim - 1) + bias.shape)
 
 
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """The part of the global batch that is being traced.
-
-    Attributes:
-      offset: position of its first row in the global batch.
-      axis: name of the device axis to reduce statistics over, or None.
-    """
-
-    offset: int | jax.Array = 0
-    axis: str | None = None
-
-
-_shard: contextvars.ContextVar[Shard] = contextvars.ContextVar('shard', default=Shard())  # noqa: B039 (it is frozen)
-
-
-@contextlib.contextmanager
-def shard(offset: int | jax.Array = 0, axis: str | None = None) -> Iterator[None]:
-    """Tells the layers called inside which rows they see; enter it within the traced function."""
-    token = _shard.set(Shard(offset, axis))
-    try:
-        yield
-    finally:
-        _shard.reset(token)
-
-
 class BatchNorm(nn.Module):
     """Batch normalisation over all axes but the last, with linen's parameters and statistics.
 
@@ -155,7 +128,7 @@ class BatchNorm(nn.Module):
             return normalize.apply_norm(
                 x, mean.value, variance.value, scale, bias, self.epsilon, self.relu
             )
-        axis = _shard.get().axis
+        axis = shards.current().axis
         y, *found = normalize.batch_norm(x, scale, bias, self.epsilon, self.relu, axis)
         if not self.is_initializing():
             for average, now in zip((mean, variance), found):
@@ -210,7 +183,7 @@ def scaled(width: int, factor: float) -> int:
 def example_keys(module: nn.Module, count: int) -> jax.Array:
     """A key [count] for each example, of the 'dropout' collection and its place in the global batch."""
     key = module.make_rng('dropout')
-    places = _shard.get().offset + jnp.arange(count)
+    places = shards.current().offset + jnp.arange(count)
     return jax.vmap(lambda place: jax.random.fold_in(key, place))(places)
 
 

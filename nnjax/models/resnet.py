@@ -58,6 +58,8 @@ class Block(nn.Module):
 class ResNet(nn.Module):
     """Images [N, H, W, C] -> logits [N, classes]; torchvision's resnet18 ... resnet101.
 
+    With `maps` it gives what each stage gives instead.
+
     The stride of a bottleneck is in its 3x3 convolution, as torchvision has it ("v1.5").
 
     Attributes:
@@ -80,7 +82,7 @@ class ResNet(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool = False, maps: bool = False):
         images.check(self, x.shape, 'conv1')
         large = self.stem == 'imagenet'
         kernel, stride = (7, 2) if large else (3, 1)
@@ -88,13 +90,15 @@ class ResNet(nn.Module):
         x = layers.norm(self.norm, relu=True, name='norm1')(x, train)
         if large:
             x = layers.max_pool(x, 3, 2, [(1, 1), (1, 1)])
-        return residual(self, x, train, 64, BLOCKS[self.depth], self.depth >= 50, 'project')
+        found = residual(self, x, train, 64, BLOCKS[self.depth], self.depth >= 50, 'project')
+        return found if maps else head(self, found[-1])
 
 
 class CifarResNet(nn.Module):
     """Images [N, H, W, C] -> logits [N, classes]; the paper's networks of section 4.2, for 32x32.
 
-    A 3x3 convolution and three stages of 16, 32 and 64 channels.
+    A 3x3 convolution and three stages of 16, 32 and 64 channels. With `maps` it gives what each
+    stage gives instead, of strides 1, 2 and 4.
 
     Attributes:
       classes: number of outputs.
@@ -116,15 +120,18 @@ class CifarResNet(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool = False, maps: bool = False):
         images.check(self, x.shape, 'conv1')
         x = convolution(self, layers.scaled(16, self.width), 3, 1, 'conv1')(x)
         x = layers.norm(self.norm, relu=True, name='norm1')(x, train)
-        return residual(self, x, train, 16, ((self.depth - 2) // 6,) * 3, False, self.shortcut)
+        blocks = ((self.depth - 2) // 6,) * 3
+        found = residual(self, x, train, 16, blocks, False, self.shortcut)
+        return found if maps else head(self, found[-1])
 
 
 def residual(model, x, train, width: int, blocks: tuple[int, ...], bottleneck: bool, shortcut: str):
-    """What follows the stem: stages of `blocks` blocks, the mean over space and the head."""
+    """What follows the stem: stages of `blocks` blocks -> what each gives."""
+    found = []
     for stage, count in enumerate(blocks, 1):
         for number in range(count):
             x = Block(
@@ -137,6 +144,12 @@ def residual(model, x, train, width: int, blocks: tuple[int, ...], bottleneck: b
                 dtype=model.dtype,
                 name=f'stage{stage}_{number}',
             )(x, train)
+        found.append(x)
+    return tuple(found)
+
+
+def head(model, x: jax.Array) -> jax.Array:
+    """The mean over space [N, H, W, C] and the logits of it."""
     x = x.mean((1, 2))
     return layers.Dense(model.classes, dtype=model.dtype, name='head')(x).astype(jnp.float32)
 

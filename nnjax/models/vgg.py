@@ -22,6 +22,8 @@ HIDDEN = 4096
 class VGG(nn.Module):
     """Images [N, H, W, C] -> logits [N, classes]; torchvision's vgg11 ... vgg19 and vgg11_bn ...
 
+    With `maps` it gives what each stage hands to its pool instead, of strides 1, 2, 4, 8 and 16.
+
     Five stages, each ended by a 2x2 max-pool. A pool is skipped where a side is 1 already, so that
     images of any size fit: 28x28 ones are 14, 7, 3, 1 and 1 wide after the stages.
 
@@ -45,13 +47,17 @@ class VGG(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    def __call__(self, x: jax.Array, train: bool = False, maps: bool = False):
         images.check(self, x.shape, 'conv1_1')
+        found = []
         for stage, count in enumerate(CONVOLUTIONS[self.depth], 1):
             for number in range(1, count + 1):
                 x = self._unit(x, CHANNELS[stage - 1], f'{stage}_{number}', train)
+            found.append(x)
             if min(x.shape[1:3]) >= 2:
                 x = layers.max_pool(x, 2)
+        if maps:
+            return tuple(found)
         if self.head == 'classic':
             x = layers.adaptive_avg_pool(x, 7)
             x = jnp.moveaxis(x, -1, 1).reshape(len(x), -1)  # channels first, as PyTorch flattens

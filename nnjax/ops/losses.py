@@ -115,5 +115,18 @@ def focal(outputs: jax.Array, targets: jax.Array, gamma: float | jax.Array = 2.0
     return -jnp.sum(targets * jnp.exp(gamma * rest) * logs, -1)
 
 
+def sigmoid_focal(outputs: jax.Array, targets: jax.Array, gamma, alpha) -> jax.Array:
+    """Outputs [...], targets 0 or 1 [...] -> each one's own focal loss [...], not a mean.
+
+    The cross-entropy with sigmoid(outputs) times (1 - p)^gamma, p that of the target, times alpha
+    where it is 1 and 1 - alpha where it is 0 (Lin et al., 2017, equation 5).
+    """
+    outputs, targets = _float32(outputs, targets)
+    logs = jax.nn.log_sigmoid(jnp.where(targets > 0, outputs, -outputs))
+    rest = jnp.log(jnp.maximum(-jnp.expm1(logs), 1e-7))  # as in `focal`
+    share = jnp.where(targets > 0, alpha, 1 - alpha)
+    return -share * jnp.exp(gamma * rest) * logs
+
+
 def _float32(*arrays: jax.Array) -> list[jax.Array]:
     return [jnp.asarray(a).astype(jnp.float32) for a in arrays]

@@ -124,12 +124,13 @@ def classes(run: Run, found: dict | None) -> dict | None:
     columns = list(dict.fromkeys(column for row in scores.values() for column in row))
     sizes = np.bincount(found['label'], minlength=len(found['names'])) if found else None
     rows = []
+    names = found['names'] if found else [str(n) for n in run.predictions.get('labels', ())]
     for key, row in scores.items():
-        place = int(key) if found and key.isdecimal() and int(key) < len(found['names']) else None
-        name = key if place is None else found['names'][place]
+        place = int(key) if key.isdecimal() and int(key) < len(names) else None
+        name = key if place is None else names[place]
         if place is None and found and key in found['names']:
             place = found['names'].index(key)
-        size = '' if place is None else f'{sizes[place]:,}'
+        size = '' if place is None or sizes is None else f'{sizes[place]:,}'
         rows.append({'name': name, 'row': row, 'size': size, 'rank': min(row.values())})
     hidden = len(rows) - MOST_CLASSES if len(rows) > MOST_CELLS else 0
     if hidden:

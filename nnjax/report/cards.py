@@ -29,7 +29,12 @@ class Section(NamedTuple):
 
 def sections(run: Run) -> list[Section]:
     """Whatever the run's predictions contain; each kind looks for its own."""
-    from nnjax.report import codes, numbers
+    from nnjax.report import codes, numbers, rates, scenes
 
-    kinds: tuple[Callable[[Run], list[Section]], ...] = (numbers.sections, codes.sections)
+    kinds: tuple[Callable[[Run], list[Section]], ...] = (
+        numbers.sections,
+        codes.sections,
+        rates.sections,
+        scenes.sections,
+    )
     return [section for kind in kinds for section in kind(run)]

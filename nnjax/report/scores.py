@@ -16,9 +16,18 @@ METERS = {
 }
 LOG_SPREAD = {'lr': math.inf, 'grad_norm': 30, 'step_milliseconds': 8}  # see charts.lines
 LOWER_IS_BETTER = re.compile(
-    r'(^|_)(loss|error|nll|perplexity|brier|ece|mae|mse|rmse|wer|cer|entropy)($|_)'
+    r'(^|_)(loss|error|nll|perplexity|brier|ece|mae|mse|rmse|wer|cer|eer|entropy)($|_)'
 )
 MOST_CHARTS = 14
+LEADING = (
+    'accuracy',
+    'macro_f1',
+    'AP',
+    'AP50',
+    'eer',
+    'auc',
+    'loss',
+)  # the headline begins with these
 
 
 def metric_names(run: Run) -> list[str]:
@@ -139,7 +148,7 @@ def headline(run: Run, interval: str) -> list[dict]:
     final, names, unit = run.final or {}, metric_names(run), time_unit(run)
     tiles = []
     scored = [name for name in names if name in final]
-    scored.sort(key=lambda name: (name != 'accuracy', name != 'macro_f1', name != 'loss'))
+    scored.sort(key=lambda name: LEADING.index(name) if name in LEADING else len(LEADING))
     for name in scored[:3]:
         detail = interval if name == 'accuracy' else ''
         tiles.append(_tile(f'{final["split"]} {name}', score(number(final[name])), detail))

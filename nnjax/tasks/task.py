@@ -36,6 +36,8 @@ class Task:
         a field's text; outside the device they are those characters.
       gallery: (apply, batch) -> {name: array}, pictures of a few examples for the report, made once
         at the end of a run of the first rows of its final split; apply is that of `predict`.
+      row: (one example's predictions {name: array}, class names) -> what `nnjax predict` writes of
+        it, on the host; where it is None, each prediction under its name.
     """
 
     inputs: Callable[[Batch], tuple[Any, ...]]
@@ -46,6 +48,7 @@ class Task:
     texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     quotes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     gallery: Callable[[Callable, Batch], dict[str, jax.Array]] | None = None
+    row: Callable[[dict[str, np.ndarray], tuple[str, ...]], dict[str, Any]] | None = None
 
 
 def field(batch: Batch, name: str) -> tuple[jax.Array, ...]:

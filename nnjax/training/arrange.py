@@ -9,11 +9,13 @@ from ml_collections import ConfigDict
 from nnjax.data import augment, lengths, packing, spec
 from nnjax.data.augment import chain
 from nnjax.data.augment.operation import Always, Pairwise
-from nnjax.data.order import Order, Shuffled
+from nnjax.data.order import Grouped, Order, Shuffled
 from nnjax.data.preparation import Prepared
 from nnjax.data.source import Dataset, Source
 from nnjax.errors import UserError
 from nnjax.training.folder import RunFolder
+
+ROWS = 1024  # examples that are read at a time where only their labels are wanted
 
 
 def rows(
@@ -34,7 +36,7 @@ def rows(
                 f'buckets={config.buckets}: the data has no sequences with lengths '
                 f'(it has: {", ".join(train.spec)})'
             )
-        return train, Shuffled(len(train), config.batch), (), 0.0
+        return train, _order(config, train, small), (), 0.0
     if small:
         train.keep()
     cuts, found = lengths.cuts(train.spec, config.buckets), lengths.read(train)
@@ -45,6 +47,26 @@ def rows(
     if not config.buckets:
         return train, Shuffled(len(train), config.batch), (), padding
     return train, lengths.Bucketed(rows, config.batch), cuts, padding
+
+
+def _order(config: ConfigDict, train: Prepared, small: bool) -> Order:
+    """The order of rows of one length: all at random, or `config.group` of a class side by side."""
+    if config.group == 1:
+        return Shuffled(len(train), config.batch)
+    label = config.task.get('label')
+    if label not in train.spec or train.spec[label][0]:
+        raise UserError(
+            f"group={config.group} takes one class for each example as the task's label"
+        )
+    if small:
+        train.keep()
+    parts = (np.arange(n, min(n + ROWS, len(train))) for n in range(0, len(train), ROWS))
+    grouped = Grouped(
+        np.concatenate([train[rows][label] for rows in parts]), config.group, config.batch
+    )
+    if not grouped.epoch:
+        raise UserError(f'group={config.group}: no class has so many training examples')
+    return grouped
 
 
 def inherited(config: ConfigDict) -> list[Any] | None:

@@ -82,10 +82,18 @@ def _batches(arrays: dict[str, np.ndarray], rows: int) -> Iterator[tuple[int, di
 
 
 def rows(made: Setup, names: list[str], predictions: dict[str, np.ndarray]) -> list[dict]:
-    """One dictionary an example: its name, and per prediction the class and its probability."""
+    """One dictionary an example: its name, and what the task says of it.
+
+    By default that is each prediction; of a probability, the class and its probability.
+    """
     found = []
+    task = made.program.task(made.hyperparameters['task'])
     for number, name in enumerate(names):
         row = {'input': name}
+        if task.row:
+            one = {key: values[number] for key, values in predictions.items()}
+            found.append(row | task.row(one, made.dataset.labels))
+            continue
         for key, values in predictions.items():
             value = values[number]
             if key == 'probability':

@@ -91,11 +91,12 @@ def train_step(
     def gradients(model_state, microbatch, offset):
         def loss_sum(values):
             params = freeze.whole(program.freeze, state.params, values)
-            outputs, updated = _forward(
-                program.model, params, model_state, task.inputs(examples), key, offset, axis
-            )
-            sums = {'loss': _sum(task.loss(outputs, examples), examples['mask'])}
-            metrics = task.metrics(outputs, examples)
+            with layers.shard(offset=offset, axis=axis):
+                outputs, updated = _forward(
+                    program.model, params, model_state, task.inputs(examples), key
+                )
+                sums = {'loss': _sum(task.loss(outputs, examples), examples['mask'])}
+                metrics = task.metrics(outputs, examples)
             sums |= {n: _sum(m, examples['mask']) for n, m in metrics.items()}
             return sums['loss'][0], (sums, updated)
 
@@ -136,8 +137,9 @@ def eval_step(
     task = program.task(hyperparameters['task'])
     batch = _seen(program, batch)
     outputs = apply(program, state)(*task.inputs(batch))
-    sums = {n: _sum(m, batch['mask']) for n, m in task.metrics(outputs, batch).items()}
-    sums['loss'] = _sum(task.loss(outputs, batch), batch['mask'])
+    with layers.shard(axis=axis):
+        sums = {n: _sum(m, batch['mask']) for n, m in task.metrics(outputs, batch).items()}
+        sums['loss'] = _sum(task.loss(outputs, batch), batch['mask'])
     return jax.lax.psum(sums, axis) if axis else sums
 
 
@@ -203,16 +205,15 @@ def means(sums: Sums) -> dict[str, float]:
     return {name: float(total / max(weight, 1e-30)) for name, (total, weight) in sums.items()}
 
 
-def _forward(model, params, model_state, inputs, key, offset, axis):
+def _forward(model, params, model_state, inputs, key):
     """Training mode: (outputs, updated collections)."""
-    with layers.shard(offset=offset, axis=axis):
-        return model.apply(
-            {'params': parallel.whole(params), **model_state},
-            *inputs,
-            train=True,
-            rngs={'dropout': jax.random.fold_in(key, 1)},
-            mutable=list(model_state),
-        )
+    return model.apply(
+        {'params': parallel.whole(params), **model_state},
+        *inputs,
+        train=True,
+        rngs={'dropout': jax.random.fold_in(key, 1)},
+        mutable=list(model_state),
+    )
 
 
 def _augmented(program: Program, key, batch: Batch, first) -> Batch:

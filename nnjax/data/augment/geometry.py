@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nnjax.data.augment.operation import Operation, on_image
+from nnjax.data.augment.operation import Operation, moving
 from nnjax.errors import UserError
 from nnjax.fields import Fraction, Natural, NonNegative, Positive, Range
 
@@ -29,21 +29,33 @@ def _shifted(pixels: int) -> Operation:
     def shift(key, image):
         start = jax.random.randint(key, (2,), 0, 2 * pixels + 1)
         padded = jnp.pad(image, ((pixels, pixels), (pixels, pixels), (0, 0)))
-        return jax.lax.dynamic_slice(padded, (start[0], start[1], 0), image.shape)
+        moved = jax.lax.dynamic_slice(padded, (start[0], start[1], 0), image.shape)
+        size = jnp.array(image.shape[:2], jnp.float32)
+        away = (pixels - start).astype(jnp.float32) / size
+        return moved, lambda boxes: boxes + jnp.tile(away, 2)[None]
 
-    return on_image(shift)
+    return moving(shift)
 
 
 def flip(probability: Fraction = 0.5) -> Operation:
     """Mirrors left and right."""
-    return on_image(
-        lambda key, image: jnp.where(jax.random.bernoulli(key, probability), image[:, ::-1], image)
-    )
+
+    def mirror(key, image):
+        happens = jax.random.bernoulli(key, probability)
+
+        def follow(boxes):
+            top, left, bottom, right = jnp.moveaxis(boxes, -1, 0)
+            mirrored = jnp.stack([top, 1 - right, bottom, 1 - left], -1)
+            return jnp.where(happens, mirrored, boxes)
+
+        return jnp.where(happens, image[:, ::-1], image), follow
+
+    return moving(mirror)
 
 
 def rotate(degrees: NonNegative = 15.0) -> Operation:
     """Rotates about the centre by a uniform angle in [-degrees, degrees], bilinear, zero outside."""
-    return on_image(lambda key, image: warp(image, turned(_angle(key, degrees))))
+    return moving(lambda key, image: warped(image, turned(_angle(key, degrees))))
 
 
 def affine(
@@ -64,9 +76,9 @@ def affine(
         factor = jax.random.uniform(scale_key, (), minval=low, maxval=high)
         down, along = jax.random.uniform(move_key, (2,), minval=-translate, maxval=translate)
         linear = inverse(_angle(turn_key, degrees), _angle(shear_key, shear), factor)
-        return warp(image, linear, (down * image.shape[0], along * image.shape[1]))
+        return warped(image, linear, (down * image.shape[0], along * image.shape[1]))
 
-    return on_image(move)
+    return moving(move)
 
 
 def random_resized_crop(
@@ -86,9 +98,13 @@ def random_resized_crop(
         central = _central(*image.shape[:2], ratio)
         top, left, tall, wide = (jnp.where(fits, x, y) for x, y in zip(drawn, central, strict=True))
         stretched = _stretched(image.astype(jnp.float32), top, tall, axis=0)
-        return _stretched(stretched, left, wide, axis=1).astype(image.dtype)
+        stretched = _stretched(stretched, left, wide, axis=1).astype(image.dtype)
+        height, width = image.shape[:2]
+        start = jnp.stack([top / height, left / width] * 2)
+        size = jnp.stack([tall / height, wide / width] * 2)
+        return stretched, lambda boxes: (boxes - start[None]) / size[None]
 
-    return on_image(crop)
+    return moving(crop)
 
 
 def box(key, shape, area, ratio) -> tuple[tuple[jax.Array, ...], jax.Array]:
@@ -158,6 +174,27 @@ def warp(image: jax.Array, linear, move=(0.0, 0.0)) -> jax.Array:
     rows = (yy * y + yx * x) + (height - 1) / 2
     columns = (xx * x + xy * y) + (width - 1) / 2
     return _bilinear(image, rows, columns)
+
+
+def warped(image: jax.Array, linear, move=(0.0, 0.0)):
+    """What `moving` takes of `warp`: a box follows as the upright box about its moved corners."""
+
+    def follow(boxes: jax.Array) -> jax.Array:
+        size = jnp.array(image.shape[:2], jnp.float32)[None]
+        (yy, yx), (xy, xx) = linear
+        forward = jnp.stack([xx, -yx, -xy, yy]) / (yy * xx - yx * xy)
+        corners = [(boxes[:, a], boxes[:, b]) for a in (0, 2) for b in (1, 3)]
+        away = [(jnp.stack(corner, -1) - 0.5) * size for corner in corners]
+        rows = jnp.stack([forward[0] * a[:, 0] + forward[1] * a[:, 1] for a in away])
+        columns = jnp.stack([forward[2] * a[:, 0] + forward[3] * a[:, 1] for a in away])
+        rows, columns = (
+            (x + shift) / extent + 0.5
+            for x, shift, extent in zip((rows, columns), move, image.shape[:2])
+        )
+        lowest, highest = (jnp.stack([f(rows, 0), f(columns, 0)], -1) for f in (jnp.min, jnp.max))
+        return jnp.concatenate([lowest, highest], -1)
+
+    return warp(image, linear, move), follow
 
 
 def _bilinear(image: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:

@@ -10,6 +10,8 @@ from nnjax.errors import UserError
 
 Example = dict[str, jax.Array]
 Operation = Callable[[jax.Array, Example], Example]  # (key, example) -> example
+Follow = Callable[[jax.Array], jax.Array]  # boxes [N, 4] -> where their pixels went [N, 4]
+SEEN = 0.25  # the share of a box that must remain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +53,30 @@ class Pairwise:
 def on_image(function: Callable[[jax.Array, jax.Array], jax.Array]) -> Operation:
     """(key, image) -> image, as an operation on examples."""
     return lambda key, example: {**example, 'image': function(key, image_of(example))}
+
+
+def moving(function: Callable[[jax.Array, jax.Array], tuple[jax.Array, Follow]]) -> Operation:
+    """(key, image) -> (image, how boxes follow), as an operation on examples.
+
+    The field 'boxes' [N, 4], where there is one, goes with the pixels: (top, left, bottom, right)
+    as shares of the picture, cut off at its edge. A box of which less than a quarter of the area
+    remains loses it all, and is no object any more.
+    """
+
+    def act(key: jax.Array, example: Example) -> Example:
+        image, follow = function(key, image_of(example))
+        if 'boxes' not in example:
+            return {**example, 'image': image}
+        whole = follow(example['boxes'])
+        seen = jnp.clip(whole, 0, 1)
+        kept = _area(seen) > SEEN * _area(whole)
+        return {**example, 'image': image, 'boxes': jnp.where(kept[:, None], seen, 0)}
+
+    return act
+
+
+def _area(boxes: jax.Array) -> jax.Array:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 def image_of(example: Example) -> jax.Array:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from nnjax.data.augment import colour, geometry
-from nnjax.data.augment.operation import Operation, on_image
+from nnjax.data.augment.operation import Operation, moving
 from nnjax.fields import Natural, Range
 
 Magnitude = Annotated[float, Range(0, 30)]
@@ -25,16 +25,23 @@ def rand_augment(operations: Natural = 2, magnitude: Magnitude = 9.0) -> Operati
     share = magnitude / 30
 
     def act(key, image):
-        changed = image.astype(jnp.float32)
+        changed, followers = image.astype(jnp.float32), []
         for own in jax.random.split(key, operations):
-            changed = _one(own, changed, share)
-        return changed.astype(image.dtype)
+            changed, follow = _one(own, changed, share)
+            followers.append(follow)
 
-    return on_image(act)
+        def follow_all(boxes):
+            for follow in followers:
+                boxes = follow(boxes)
+            return boxes
+
+        return changed.astype(image.dtype), follow_all
+
+    return moving(act)
 
 
-def _one(key: jax.Array, image: jax.Array, share: float) -> jax.Array:
-    """One of the fourteen at `share` of the full magnitude."""
+def _one(key: jax.Array, image: jax.Array, share: float):
+    """One of the fourteen at `share` of the full magnitude -> (image, how boxes follow)."""
     choice_key, sign_key = jax.random.split(key)
     signed = jnp.where(jax.random.bernoulli(sign_key), share, -share)
     moves, tones = _moves(signed, image.shape[:2]), _tones(share, signed)
@@ -44,8 +51,8 @@ def _one(key: jax.Array, image: jax.Array, share: float) -> jax.Array:
     (yy, yx), (xy, xx), move = jnp.stack([jnp.array(m) for m in moves])[
         jnp.where(choice < len(moves), choice, 0)
     ]
-    moved = geometry.warp(image, ((yy, yx), (xy, xx)), move)
-    return jax.lax.switch(jnp.maximum(choice - len(moves) + 1, 0), tones, moved)
+    moved, follow = geometry.warped(image, ((yy, yx), (xy, xx)), move)
+    return jax.lax.switch(jnp.maximum(choice - len(moves) + 1, 0), tones, moved), follow
 
 
 def _moves(signed: jax.Array, shape: tuple[int, int]) -> list:

@@ -15,14 +15,17 @@ from nnjax.errors import UserError, nearest
 
 OWN = (
     'diabetes',
+    'digit_scenes',
     'digits',
     'espeak_commands',
     'espeak_digits',
     'fashion_mnist',
+    'fashion_scenes',
     'kjv',
     'number_words',
     'opinions',
     'stories',
+    'synthetic_faces',
     'verses_en_es',
     'wordnet_glosses',
 )

@@ -14,6 +14,7 @@ __all__ = [
     'bpe',
     'bytes',
     'characters',
+    'grey',
     'impute',
     'log',
     'lower',
@@ -116,6 +117,24 @@ def target(field: str = 'target') -> Operation:
         return {**arrays, **found}
 
     return Operation(apply, learn)
+
+
+def grey(field: str = 'image') -> Operation:
+    """Colours [N, H, W, 3] become their brightness [N, H, W, 1] (ITU-R BT.601), of the same dtype."""
+    weights = np.float32([0.299, 0.587, 0.114])
+
+    def apply(_, arrays: Arrays) -> Arrays:
+        images = _field(arrays, field)
+        if images.ndim != 4 or images.shape[-1] != 3:
+            raise UserError(
+                f'prepare: grey takes images in colour [N, H, W, 3], {field!r} is '
+                f'{list(images.shape)}'
+            )
+        bright = (images.astype(np.float32) @ weights)[..., None]
+        whole = np.issubdtype(images.dtype, np.integer)
+        return {**arrays, field: (np.rint(bright) if whole else bright).astype(images.dtype)}
+
+    return Operation(apply)
 
 
 def resize(height: Count, width: Count, field: str = 'image') -> Operation:

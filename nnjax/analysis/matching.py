@@ -1,0 +1,54 @@
+"""Embeddings compared: two examples, or an example with everybody of a gallery."""
+
+import numpy as np
+
+from nnjax.errors import UserError
+from nnjax.ops import pairs
+from nnjax.training import evaluate
+from nnjax.training.setup import Setup
+from nnjax.training.state import State
+
+
+def threshold(made: Setup, state: State) -> float:
+    """The score from which a pair counts as one identity: where both errors are equal on validation.
+
+    Raises:
+      UserError: the task gives no embeddings, or there is no validation split with both kinds.
+    """
+    task = made.program.task(made.hyperparameters['task'])
+    if made.dataset.valid is None:
+        raise UserError('whether a score is one identity is decided on validation: there is none')
+    found = evaluate.Evaluator(made, made.dataset.valid).predictions(state)
+    if 'embedding' not in found:
+        raise UserError(f'{made.config.task.fn} predicts no embeddings to compare')
+    task.score(found, found)  # says so where a kind of pair is missing
+    labels = found[made.config.task.label]
+    return pairs.equal_error(*pairs.scores(found['embedding'], labels))[1]
+
+
+def pair(names: list[str], embeddings: np.ndarray, limit: float) -> list[dict]:
+    """Two names, embeddings [2, D], the threshold -> a row with the score and the decision."""
+    score = float(embeddings[0] @ embeddings[1])
+    return [{'input': names[0], 'other': names[1], **decided(score, limit)}]
+
+
+def gallery(
+    names: list[str],
+    embeddings: np.ndarray,
+    known: list[str],
+    theirs: np.ndarray,
+    limit: float,
+    most: int = 5,
+) -> list[dict]:
+    """For each example the `most` nearest of a gallery, nearest first, each as a row."""
+    rows = []
+    for name, scores in zip(names, embeddings @ theirs.T):
+        for rank, n in enumerate(np.argsort(-scores, kind='stable')[:most], 1):
+            found = decided(float(scores[n]), limit)
+            rows.append({'input': name, 'rank': rank, 'other': known[n], **found})
+    return rows
+
+
+def decided(score: float, limit: float) -> dict:
+    """A score and the threshold -> the columns of a row."""
+    return {'score': round(score, 6), 'threshold': round(limit, 6), 'same': score >= limit}

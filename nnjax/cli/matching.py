@@ -1,0 +1,31 @@
+"""`nnjax predict` for a verifier: a pair of examples, or the nearest of a gallery."""
+
+from nnjax.cli import options
+from nnjax.errors import UserError
+
+
+def check(parsed: options.Options) -> None:
+    """Refuses flags that do not go together."""
+    if parsed.flags.pair and parsed.flags.gallery:
+        raise UserError('--pair and --gallery=FOLDER: choose one')
+    if parsed.flags.picture and (parsed.flags.pair or parsed.flags.gallery):
+        raise UserError('--picture draws single predictions: leave it out, or --pair and --gallery')
+    if parsed.flags.pair and len(parsed.arguments) != 2:
+        raise UserError(f'--pair compares two files, not {len(parsed.arguments)}')
+
+
+def rows(parsed: options.Options, made, state, names, predictions) -> list[dict]:
+    """What --pair or --gallery writes."""
+    from nnjax.analysis import matching
+    from nnjax.data import files
+    from nnjax.training import predict
+
+    limit = matching.threshold(made, state)
+    embeddings = predictions['embedding']
+    if parsed.flags.gallery:
+        known, arrays = files.read([parsed.flags.gallery], made.dataset.train.spec)
+        theirs = predict.predict(made, state, arrays)['embedding']
+        return matching.gallery(names, embeddings, known, theirs, limit)
+    if len(names) != 2:
+        raise UserError(f'--pair compares two examples, the files hold {len(names)}')
+    return matching.pair(names, embeddings, limit)

@@ -65,35 +65,15 @@ def run(parsed: options.Options) -> None:
         raise UserError(f'--picture={picture}: the name must end in .png')
     matching.check(parsed)
     options.compilation_cache()
-<<<<<<< HEAD
-    from nnjax.data import augment, files, recordings
-    from nnjax.data import spec as specs
-    from nnjax.data.augment import chain
-    from nnjax.data.text import inputs
-=======
->>>>>>> main
     from nnjax.training import predict, restore
 
     made, state = restore.run(
         workdir, parsed.flags.checkpoint, parsed.flags.config, parsed.overrides
     )
-<<<<<<< HEAD
-    data, spec = made.dataset, made.dataset.train.spec
-    if parsed.flags.text and not inputs.fields(spec):
-        raise UserError('--text: this run takes no texts')
-    if parsed.flags.text:
-        names, arrays = inputs.typed(parsed.flags.text, spec)
-    elif 'audio' in spec and recordings.are_sounds(parsed.arguments):
-        rate = chain.rate(specs.parse(made.config.augment, augment))
-        names, arrays = recordings.read(parsed.arguments, spec, rate)
-    elif inputs.fields(spec):
-        names, arrays = inputs.read(parsed.arguments, spec)
-=======
     names, arrays = _read(parsed, made)
     found = predict.predict(made, state, arrays)
     if parsed.flags.pair or parsed.flags.gallery:
         rows = matching.rows(parsed, made, state, names, found)
->>>>>>> main
     else:
         rows = predict.rows(made, names, found)
     if picture:
@@ -108,7 +88,9 @@ def run(parsed: options.Options) -> None:
 
 def _read(parsed: options.Options, made):
     """What was typed and named -> (a name each, raw arrays)."""
-    from nnjax.data import files
+    from nnjax.data import augment, files, recordings
+    from nnjax.data import spec as specs
+    from nnjax.data.augment import chain
     from nnjax.data.text import inputs
 
     data, spec = made.dataset, made.dataset.train.spec
@@ -116,6 +98,9 @@ def _read(parsed: options.Options, made):
         raise UserError('--text: this run takes no texts')
     if parsed.flags.text:
         return inputs.typed(parsed.flags.text, spec)
+    if 'audio' in spec and recordings.are_sounds(parsed.arguments):
+        rate = chain.rate(specs.parse(made.config.augment, augment))
+        return recordings.read(parsed.arguments, spec, rate)
     if inputs.fields(spec):
         return inputs.read(parsed.arguments, spec)
     names, arrays = files.read(parsed.arguments, spec, data.columns, data.categories)

@@ -12,22 +12,14 @@ from typing import Any
 
 import numpy as np
 
-<<<<<<< HEAD
-from nnjax.data import files, folder, recordings, split, tables, tfds
-=======
 from nnjax.data import coco, files, folder, identities, split, tables, tfds
->>>>>>> main
-from nnjax.data.source import Dataset, Rows, Source, hold_out, is_share
+from nnjax.data.sound_sources import Sounds, Transcribed
+from nnjax.data.source import Dataset, Rows, Source, dataset, is_share
 from nnjax.data.text.sources import Jsonl, Parallel, Table, Text
 from nnjax.errors import UserError
-from nnjax.fields import Count, Natural, Positive
+from nnjax.fields import Count, Natural
 
 __all__ = [
-<<<<<<< HEAD
-    'Arrays', 'Csv', 'Folder', 'Jsonl', 'Npz', 'Parallel', 'Sounds', 'Table', 'Text', 'Tfds',
-    'Transcribed',
-]  # fmt: skip
-=======
     'Arrays',
     'Coco',
     'Csv',
@@ -36,11 +28,12 @@ __all__ = [
     'Jsonl',
     'Npz',
     'Parallel',
+    'Sounds',
     'Table',
     'Text',
     'Tfds',
+    'Transcribed',
 ]
->>>>>>> main
 
 Size = Count | tuple[Count, Count]
 
@@ -81,7 +74,7 @@ def Tfds(
                     f'data.{other}={texts[other]!r}'
                 )
     found = tfds.sources(opened, pieces, _sides(size))
-    return _dataset(
+    return dataset(
         found['train'], found.get('valid', valid), found.get('test', test), opened.labels, seed
     )
 
@@ -151,7 +144,7 @@ def Folder(
         found = [root / name for name in names if nested and (root / name).is_dir()]
         return read(found[0], labels, channels=channels)[0] if found else None
 
-    return _dataset(train, own('valid', 'val') or valid, own('test') or test, labels)
+    return dataset(train, own('valid', 'val') or valid, own('test') or test, labels)
 
 
 def Coco(
@@ -181,7 +174,7 @@ def Coco(
         what: (read(names, like=(train, labels)) or (None,))[0]
         for what, names in (('valid', ('valid', 'val')), ('test', ('test',)))
     }
-    return _dataset(train, own['valid'] or valid, own['test'] or test, labels)
+    return dataset(train, own['valid'] or valid, own['test'] or test, labels)
 
 
 def Csv(
@@ -222,72 +215,12 @@ def Csv(
         table.notes.extend(other.notes)
         return Rows(other.arrays)
 
-    made = _dataset(Rows(table.arrays), own(valid), own(test), table.labels, seed)
+    made = dataset(Rows(table.arrays), own(valid), own(test), table.labels, seed)
     for note in table.notes:
         print(note, file=sys.stderr)
     return dataclasses.replace(made, columns=table.columns, categories=table.categories)
 
 
-<<<<<<< HEAD
-def Sounds(
-    path: str,
-    rate: Count = 16000,
-    seconds: Positive | None = 1.0,
-    valid: str | None = '10%',
-    test: str | None = '10%',
-    skip_corrupt: bool = False,
-) -> Dataset:
-    """Sounds in one folder a class: PATH/CLASS/*.wav, .flac or .ogg, or PATH/train/CLASS/* and so on.
-
-    Args:
-      path: the folder
-      rate: samples a second that all are converted to, once
-      seconds: longest sound; of longer ones the middle is used; None is the longest there is
-      valid: share or number held out, where there is no folder valid (or val), or None
-      test: share or number held out, where there is no folder test, or None
-      skip_corrupt: leave out sounds that are damaged, empty or silent
-    """
-    root = Path(path).expanduser()
-    nested = (root / 'train').is_dir()
-    first = root / 'train' if nested else root
-    train, labels = recordings.by_class(first, rate, seconds, None, skip_corrupt)
-    longest = train.spec['audio'][0][0] / rate
-
-    def own(*names: str) -> Source | None:
-        found = [root / name for name in names if nested and (root / name).is_dir()]
-        if not found:
-            return None
-        return recordings.by_class(found[0], rate, longest, labels, skip_corrupt)[0]
-
-    return _dataset(train, own('valid', 'val') or valid, own('test') or test, labels)
-
-
-def Transcribed(
-    path: str,
-    rate: Count = 16000,
-    seconds: Positive = 16.0,
-    valid: str | None = '10%',
-    test: str | None = '10%',
-    skip_corrupt: bool = False,
-) -> Dataset:
-    """Sounds with their texts: a .jsonl or .tsv of path and text.
-
-    Args:
-      path: the list; paths in it are relative to its folder
-      rate: samples a second that all are converted to, once
-      seconds: longest sound; a longer one is refused
-      valid: another list, or a share or number held out, or None
-      test: another list, or a share or number held out, or None
-      skip_corrupt: leave out sounds that are damaged, empty or silent
-    """
-
-    def own(text: str | None) -> Source | str | None:
-        if text is None or is_share(text):
-            return text
-        return recordings.manifest(Path(text).expanduser(), rate, seconds, skip_corrupt)
-
-    return _dataset(own(path), own(valid), own(test), ())
-=======
 def Identities(
     data: Dataset, valid: str | None = '10%', test: str | None = '20%', label: str = 'label'
 ) -> Dataset:
@@ -300,7 +233,6 @@ def Identities(
       label: field that says who it is; numbers or texts
     """
     return identities.split(data, valid, test, label)
->>>>>>> main
 
 
 def _sides(size: Size | None) -> tuple[int, int] | None:
@@ -311,27 +243,4 @@ def _sides(size: Size | None) -> tuple[int, int] | None:
 def _splits(splits: dict[str, dict[str, np.ndarray]], valid, test, labels) -> Dataset:
     """A dataset of arrays; `valid` and `test` are shares for where there are none."""
     rows = {what: Rows(fields) for what, fields in splits.items()}
-    return _dataset(rows['train'], rows.get('valid', valid), rows.get('test', test), labels)
-
-
-def _dataset(
-    train: Source, valid: Source | str | None, test: Source | str | None, labels, seed: int = 0
-) -> Dataset:
-    """Holds out what are shares, test first, so that it does not depend on the validation split."""
-    if isinstance(test, str):
-        train, test = hold_out(train, test, 'test', seed)
-    if isinstance(valid, str):
-        train, valid = hold_out(train, valid, 'valid', seed)
-    for what, source in (('valid', valid), ('test', test)):
-        if source is not None and source.spec != train.spec:
-            raise UserError(
-                f'the {what} split {_describe(source.spec)} is not like the training '
-                f'split {_describe(train.spec)}'
-            )
-        if source is not None and not len(source):
-            raise UserError(f'the {what} split is empty')
-    return Dataset(train, valid, test, tuple(labels))
-
-
-def _describe(spec) -> str:
-    return '(' + ', '.join(f'{n} {d} {list(s)}' for n, (s, d) in spec.items()) + ')'
+    return dataset(rows['train'], rows.get('valid', valid), rows.get('test', test), labels)

@@ -1,11 +1,8 @@
 """Tasks by name: what a config's `task` section may bind."""
 
 from nnjax.tasks.classification import classification
-<<<<<<< HEAD
 from nnjax.tasks.ctc import ctc
-=======
 from nnjax.tasks.detection import detection
->>>>>>> main
 from nnjax.tasks.language_model import language_model
 from nnjax.tasks.qa import qa
 from nnjax.tasks.reconstruction import reconstruction, vae
@@ -17,11 +14,8 @@ from nnjax.tasks.verification import verification
 __all__ = [
     'Task',
     'classification',
-<<<<<<< HEAD
     'ctc',
-=======
     'detection',
->>>>>>> main
     'language_model',
     'qa',
     'reconstruction',

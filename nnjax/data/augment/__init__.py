@@ -1,16 +1,10 @@
 """Device operations on training examples, inside the compiled step: what a config's `augment` names.
 
-<<<<<<< HEAD
 Each function here makes one of the operations of `operation`. Those on images read and write the
-field 'image', float [H, W, C], and keep its shape and dtype; those of colour and tone want values in
-[0, 1] and clip to them: `prepare='scale'` comes first, and `normalize`, where it is wanted, last.
-Those on sound read and write the field 'audio': samples, then features.
-=======
-Each function here makes one of the operations of `operation`. They read and write the field 'image',
-float [H, W, C], and keep its shape and dtype; those that move pixels move 'boxes' with them, where
-there are any. Those of colour and tone want values in [0, 1] and clip to them: `prepare='scale'`
-comes first, and `normalize`, where it is wanted, last.
->>>>>>> main
+field 'image', float [H, W, C], and keep its shape and dtype; those that move pixels move 'boxes'
+with them, where there are any. Those of colour and tone want values in [0, 1] and clip to them:
+`prepare='scale'` comes first, and `normalize`, where it is wanted, last. Those on sound read and
+write the field 'audio': samples, then features.
 """
 
 from nnjax.data.augment.colour import color_jitter, grayscale, normalize

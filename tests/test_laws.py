@@ -29,10 +29,15 @@ NAMES = (*mocked_tfds.NAMES, *mocked_texts.NAMES)
 MOCKED = {'data.valid': '10', 'batch': '16'}
 ONE = {'buckets': '(64,)'}
 TINY = ONE | {'model.width': '32', 'model.heads': '2', 'model.layers': '1'}
+HEARD = {'model.width': '16', 'model.channels': '4'}
 SHORT = TINY | {'task.longest': '8'}
 # What would take long to compile or to search, made small; what fits few made-up examples.
 SMALL = {
     'ag_news_transformer': TINY,
+    'commands_mlp': {'model.hidden': '(16,)'},
+    'commands_small': {'model.channels': '(4, 4, 8)'},
+    'commands_vgg': {'model.width': '0.0625'},
+    'digits_ctc': HEARD | {'buckets': '(32000,)', 'model.blocks': '1'},
     'fashion_vit': {'model.depth': '1'},
     'imagenet_resnet50': {'data.size': '32'},
     'imdb_lstm': ONE,

@@ -183,9 +183,14 @@ class TimeCNN(nn.Module):
     dtype: Any = None
 
     @property
+    def shortening(self) -> int:
+        """Features for each frame of the logits."""
+        return 2**self.steps
+
+    @property
     def reach(self) -> int:
         """Features to either side that a frame depends on."""
-        return 2**self.steps * (1 + self.blocks * (self.window // 2))
+        return self.shortening * (1 + self.blocks * (self.window // 2))
 
     @nn.compact
     def __call__(

@@ -199,6 +199,12 @@ def apply(program: Program, state: State) -> Callable:
     return call
 
 
+def outputs(program: Program, state: State, batch: Batch, hyperparameters: dict) -> Any:
+    """What the model gives for a batch as evaluation sees it."""
+    task = program.task(hyperparameters['task'])
+    return apply(program, state)(*task.inputs(_seen(program, batch)))
+
+
 def means(sums: Sums) -> dict[str, float]:
     """Sums -> averages, on the host."""
     sums = jax.device_get(sums)

@@ -14,6 +14,7 @@ from nnjax import cache
 from nnjax.errors import UserError, nearest
 
 OWN = (
+    'asterisk_prompts',
     'diabetes',
     'digit_scenes',
     'digits',
@@ -21,6 +22,7 @@ OWN = (
     'espeak_digits',
     'fashion_mnist',
     'fashion_scenes',
+    'fillets_dialogues',
     'kjv',
     'number_words',
     'opinions',

@@ -1,8 +1,11 @@
 """Twenty command words spoken by espeak-ng, as a TFDS data set: synthetic speech."""
 
+import functools
+from collections.abc import Iterator
+
 import numpy as np
 
-from nnjax.data.builders import espeak
+from nnjax.data.builders import espeak, made
 
 RATE = 16000
 WORDS = (
@@ -15,39 +18,20 @@ SNR = (5.0, 30.0)  # decibels
 
 def builder(source: str | None = None):
     """-> the builder class; espeak-ng speaks, so `source` has no meaning."""
-    import tensorflow_datasets as tfds
-
-    class EspeakCommands(tfds.core.GeneratorBasedBuilder):
-        """Synthetic: a word somewhere in a second of noise, 16 kHz; voices of a split are its own."""
-
-        name = 'espeak_commands'
-        VERSION = tfds.core.Version('1.0.0')
-
-        def _info(self):
-            return tfds.core.DatasetInfo(
-                builder=self,
-                features=tfds.features.FeaturesDict(
-                    {
-                        'audio': tfds.features.Tensor(
-                            shape=(RATE,), dtype=np.int16, encoding='bytes'
-                        ),
-                        'label': tfds.features.ClassLabel(names=WORDS),
-                    }
-                ),
-                supervised_keys=('audio', 'label'),
-            )
-
-        def _split_generators(self, _):
-            return {split: self._generate_examples(split) for split in SIZES}
-
-        def _generate_examples(self, split):
-            for number, (audio, label) in enumerate(examples(split, SIZES[split])):
-                yield number, {'audio': audio, 'label': label}
-
-    return EspeakCommands
+    return made.builder(
+        'espeak_commands',
+        'Synthetic speech: a word somewhere in a second of noise, 16 kHz; no voice is in two splits.',
+        {'audio': RATE, 'label': WORDS},
+        {split: functools.partial(_fields, split, size) for split, size in SIZES.items()},
+    )
 
 
-def examples(split: str, count: int):
+def _fields(split: str, count: int):
+    for audio, label in examples(split, count):
+        yield {'audio': audio, 'label': label}
+
+
+def examples(split: str, count: int) -> Iterator[tuple[np.ndarray, int]]:
     """Yields (int16 [16000], class) for the first `count` examples of a split."""
     random, voices = espeak.rng(split), espeak.voices(split)
     labels = [n % len(WORDS) for n in range(count)]

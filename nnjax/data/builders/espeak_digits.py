@@ -1,8 +1,11 @@
 """Connected digits with their transcripts, spoken by espeak-ng, as a TFDS data set: synthetic."""
 
+import functools
+from collections.abc import Iterator
+
 import numpy as np
 
-from nnjax.data.builders import espeak
+from nnjax.data.builders import espeak, made
 
 RATE = 8000
 LENGTH = 4 * RATE
@@ -15,40 +18,20 @@ MARGIN = RATE // 5  # of silence before the first digit and behind the last, at 
 
 def builder(source: str | None = None):
     """-> the builder class; espeak-ng speaks, so `source` has no meaning."""
-    import tensorflow_datasets as tfds
-
-    class EspeakDigits(tfds.core.GeneratorBasedBuilder):
-        """Synthetic: two to six digits in one breath, 8 kHz; voices of a split are its own."""
-
-        name = 'espeak_digits'
-        VERSION = tfds.core.Version('1.0.0')
-
-        def _info(self):
-            return tfds.core.DatasetInfo(
-                builder=self,
-                features=tfds.features.FeaturesDict(
-                    {
-                        'audio': tfds.features.Tensor(
-                            shape=(LENGTH,), dtype=np.int16, encoding='bytes'
-                        ),
-                        'audio_length': tfds.features.Scalar(np.int32),
-                        'text': tfds.features.Text(),
-                    }
-                ),
-                supervised_keys=('audio', 'text'),
-            )
-
-        def _split_generators(self, _):
-            return {split: self._generate_examples(split) for split in SIZES}
-
-        def _generate_examples(self, split):
-            for number, (audio, length, text) in enumerate(examples(split, SIZES[split])):
-                yield number, {'audio': audio, 'audio_length': length, 'text': text}
-
-    return EspeakDigits
+    return made.builder(
+        'espeak_digits',
+        'Synthetic speech: two to six digits in one breath, 8 kHz; no voice is in two splits.',
+        {'audio': LENGTH, 'audio_length': int, 'text': str},
+        {split: functools.partial(_fields, split, size) for split, size in SIZES.items()},
+    )
 
 
-def examples(split: str, count: int):
+def _fields(split: str, count: int):
+    for audio, length, text in examples(split, count):
+        yield {'audio': audio, 'audio_length': length, 'text': text}
+
+
+def examples(split: str, count: int) -> Iterator[tuple[np.ndarray, int, str]]:
     """Yields (int16 [32000], samples that are real, text) for the first examples of a split."""
     random, voices = espeak.rng(split), espeak.voices(split)
     texts = [_text(random) for _ in range(count)]

@@ -26,6 +26,8 @@ def log_mel(
     high: Positive | None = None,
     scale: audio.Scale = 'slaney',
     floor: Positive = 1e-6,
+    mean: float = 0.0,
+    deviation: Positive = 1.0,
 ) -> Always:
     """Samples [T] -> natural logarithms of the power in mel bands [1 + T // hop, mels].
 
@@ -39,9 +41,15 @@ def log_mel(
       high: highest frequency in Hz; default is half the rate
       scale: mel of Slaney or of HTK
       floor: least power
+      mean: taken from the logarithms, for networks that want numbers about zero without `cmvn`
+      deviation: by which they are then divided
     """
     spectrum = _mel(mels, rate, window, hop, fft, low, high, scale)
-    return _on_samples(lambda x, frames: jnp.log(jnp.maximum(spectrum(x), floor)), hop, rate)
+
+    def logarithms(x, frames):
+        return (jnp.log(jnp.maximum(spectrum(x), floor)) - mean) / deviation
+
+    return _on_samples(logarithms, hop, rate)
 
 
 def mfcc(

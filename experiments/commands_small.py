@@ -10,7 +10,9 @@ def get_config(arg=''):
     c = base(arg)
     c.total = '20 epochs'
     c.data = bind(sources.Tfds, name='espeak_commands', valid='valid')
-    c.augment = 'log_mel(40, hop=320) | cmvn(deviation=False) | spec_augment(2, 8, 2, 6)'
+    c.augment = (
+        'time_shift(800) | log_mel(40, hop=200) | cmvn(deviation=False) | spec_augment(1, 8, 1, 4)'
+    )
     c.model = bind(models.SeparableCNN, classes=20)
     c.task = bind(tasks.classification, input='audio', smoothing=0.1)
     c.optim = bind(

@@ -8,9 +8,12 @@ from nnjax.training import optim
 
 def get_config(arg=''):
     c = base(arg)
-    c.total = '15 epochs'
+    c.total = '12 epochs'
     c.data = bind(sources.Tfds, name='espeak_commands', valid='valid')
-    c.augment = 'log_mel(40, hop=320) | cmvn(deviation=False) | spec_augment(2, 8, 2, 6) | picture'
+    c.augment = (
+        'time_shift(800) | log_mel(40, hop=200) | cmvn(deviation=False) | spec_augment(1, 8, 1, 4)'
+        ' | picture'
+    )
     c.model = bind(
         models.VGG, classes=20, depth=11, width=0.25, norm='batch', head='average', dropout=0.2
     )

@@ -30,6 +30,16 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 ROOT = Path(__file__).parents[1]
+ALIKE = {
+    'diamonds_mlp',
+    'digits_vae',
+    'fashion_autoencoder',
+    'fashion_scenes',
+    'fashion_unseen',
+    'fashion_vae',
+    'mnist_cnn',
+    'synthetic_faces_grey',
+}
 
 
 @pytest.fixture(scope='session')
@@ -68,7 +78,16 @@ def kernels(request):
         yield
 
 
+def pytest_collection_modifyitems(items) -> None:
+    """Of an experiment much like another all laws but the first are heavy."""
+    for item in items:
+        name = getattr(item, 'callspec', None) and item.callspec.params.get('name')
+        alike = item.path.name == 'test_laws.py' and name in ALIKE
+        if alike and item.originalname != 'test_it_trains':
+            item.add_marker(pytest.mark.heavy)
+
+
 def heavy(experiment: str) -> list:
     """Marks for an experiment whose programs take half a minute each to compile."""
-    large = ('googlenet', 'resnet', 'deepcnn', 'fashion_vgg', 'lfw')
+    large = ('googlenet', 'resnet', 'deepcnn', 'fashion_vgg', 'lfw', 'transformer', 'imdb')
     return [pytest.mark.heavy] if any(name in experiment for name in large) else []

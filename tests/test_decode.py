@@ -61,16 +61,16 @@ def exhaustive(table, first, length, penalty):
     return sorted(found, reverse=True)
 
 
-def plain_beam(table, first, length, beams, penalty, best):
-    """The search as one would write it with lists, without an early stop."""
+def plain_beam(following, first, length, beams, penalty, best, eos=EOS):
+    """The search with lists, without an early stop; following(prefix) -> log probabilities."""
     alive, ended = [(0.0, ())], []
     for tokens in range(1, length + 1):
         longer = []
         for score, text in alive:
-            now = log_probabilities(table, (first, *text))
-            for token in range(VOCABULARY):
-                if token == EOS:
-                    ended.append((divided(score + now[token], tokens, penalty), (*text, EOS)))
+            now = following((first, *text))
+            for token in range(len(now)):
+                if token == eos:
+                    ended.append((divided(score + now[token], tokens, penalty), (*text, eos)))
                 else:
                     longer.append((score + now[token], (*text, token)))
         alive = sorted(longer, reverse=True)[:beams]
@@ -113,7 +113,8 @@ def test_a_narrow_beam_is_that_of_lists(beams, best, seed, penalty):
     table, first = tables(seed), np.array([2, 3], np.int32)
     found = beam(table, first, penalty, length=6, beams=beams, best=best)
     for row in range(2):
-        expected = plain_beam(table[row], first[row], 6, beams, penalty, best)
+        following = partial(log_probabilities, table[row])
+        expected = plain_beam(following, first[row], 6, beams, penalty, best)
         assert_same(texts(found, row), expected)
         alone = beam(table[row : row + 1], first[row : row + 1], penalty, 6, beams, best)
         assert_same(texts(alone, 0), texts(found, row))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nnjax import texts
-from nnjax.data import prepare, spec
+from nnjax.data import preparation, prepare, spec
 from nnjax.data.preparation import Preparation
 from nnjax.data.source import Rows
 from nnjax.data.text import subword, tokenizers
@@ -145,6 +145,14 @@ def test_fields_share_a_vocabulary_or_have_their_own():
     assert made.vocabularies['target'].size == FIRST + 4  # a, c, d and the space
 
 
+def test_a_vocabulary_of_very_many_texts_comes_from_a_part_evenly_spaced(monkeypatch):
+    monkeypatch.setattr(preparation, 'FIT_BYTES', 256 * 10)
+    made = Preparation(
+        spec.parse('words(999, 3)', prepare), source(text=[f'w{n}' for n in range(50)])
+    )
+    assert made.statistics[0]['vocabulary'].split() == sorted(f'w{n}' for n in range(0, 50, 5))
+
+
 def test_what_is_cut_is_counted_once(capsys):
     train = source(text=['a b c d', 'a', 'a b c d e'])
     found, made = prepared('words(20, 3)', train)
@@ -216,7 +224,8 @@ def test_a_vocabulary_is_the_same_in_every_process(root):
         'from nnjax.data.builders.number_words import english, german\n'
         'from nnjax.data.text import subword\n'
         'found = [f(n) for n in range(0, 10000, 37) for f in (english, german)]\n'
-        'print(subword.learn_unigram(found, 300), subword.learn_bpe(found, 300))'
+        'for size in (280, 300, 400):\n'
+        '    print(subword.learn_unigram(found, size), subword.learn_bpe(found, size))'
     )
     run = lambda: (
         subprocess.run(

@@ -10,6 +10,7 @@ import pytest
 
 from nnjax.data import builders, sources
 from nnjax.data.builders import (
+    descriptions,
     number_words,
     opinions,
     stories,
@@ -17,6 +18,7 @@ from nnjax.data.builders import (
     verses_en_es,
     wordnet_glosses,
 )
+from nnjax.data.text import duplicates
 from nnjax.errors import UserError
 
 
@@ -193,7 +195,7 @@ def test_pairs_of_verses_are_alike_in_length_and_near_duplicates_in_one_split(bi
     rows = [everything(s)['source'].tolist() for s in (made.train, made.valid, made.test)]
     for one, other in ((0, 1), (0, 2), (1, 2)):
         joined = [*rows[one], *rows[other]]
-        groups = verses_en_es.alike(joined)
+        groups = duplicates.groups(joined)
         assert not set(groups[: len(rows[one])]) & set(groups[len(rows[one]) :])
 
 
@@ -204,8 +206,8 @@ def test_near_duplicates_are_linked():
         'and it came to pass in those days that she went',
         'now it came to pass in those days that she left',
     ]
-    assert len(set(verses_en_es.alike(found)[[0, 2, 3]])) == 1
-    assert len(set(verses_en_es.alike(found))) == 2
+    assert len(set(duplicates.groups(found)[[0, 2, 3]])) == 1
+    assert len(set(duplicates.groups(found))) == 2
     assert verses_en_es.pairs(['a', 'a', 'abc', ''], ['b', 'b', 'abcdefg', 'x']) == [('a', 'b')]
 
 
@@ -230,6 +232,69 @@ def test_a_missing_package_is_named(name, package, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=f'{name} is not prepared: .*Debian package {package}') as e:
         builders.prepare(name, str(tmp_path))
     assert '\n' not in str(e.value)
+
+
+def listed(package: str, language: str, paragraphs: list[str]) -> str:
+    """An entry of apt's list of descriptions."""
+    short, *long = paragraphs
+    body = '\n .\n'.join(' ' + text.replace('\n', '\n ') for text in long)
+    name = f'Package: {package}\nDescription-md5: {abs(hash(package)):x}\n'
+    return f'{name}Description-{language}: {short}\n{body}\n'
+
+
+def test_descriptions_are_matched_by_paragraph_and_sentence(tmp_path):
+    english = [
+        'a tool',
+        'One sentence\nof it. Two of it.',
+        '* a list\n* of things',
+        'Kept as it is.',
+    ]
+    german = [
+        'ein Werkzeug',
+        'Ein Satz davon. Ein zweiter davon.',
+        '* eine Liste',
+        'Kept as it is.',
+    ]
+    other = ['a cup', 'One and only. Really so.']
+    theirs = ['eine Tasse', 'Nur ein Satz, nicht zwei.']
+    for language, first, second in (('en', english, other), ('de', german, theirs)):
+        entries = listed('tool', language, first), listed('cup', language, second)
+        name = f'x_main_i18n_Translation-{language}'
+        (tmp_path / name).write_text('\n'.join(entries), encoding='utf-8')
+    found = [
+        descriptions.read(descriptions._find(tmp_path, language), language)
+        for language in ('en', 'de')
+    ]
+    assert descriptions.sentences(*found) == [
+        ('tool', 'a tool', 'ein Werkzeug'),
+        ('tool', 'One sentence of it.', 'Ein Satz davon.'),
+        ('tool', 'Two of it.', 'Ein zweiter davon.'),
+        ('cup', 'a cup', 'eine Tasse'),
+    ]
+    with pytest.raises(
+        UserError, match=r'no Translation-fr in .*; run: apt-get update -o'
+    ) as error:
+        builders.prepare('descriptions', str(tmp_path), str(tmp_path))
+    assert '\n' not in str(error.value)
+
+
+def test_a_package_is_in_one_split_and_test_has_nothing_nearly_of_training():
+    words = 'light water land tree bird fish beast man woman child king lamb'.split()
+    found = [
+        (f'{a}{b}', f'{number} {a}{b} do what {a} and {b} cannot', 'x')
+        for a in words
+        for b in words
+        for number in range(4)
+    ]
+    found += [(name, f'this package holds the files of {name}', 'x') for name, _, _ in found[::4]]
+    package = {source: name for name, source, _ in found}
+    parts = descriptions.split(found)
+    held = [{package[row['source']] for row in rows} for rows in parts.values()]
+    assert all(held) and len(parts['']) > len(found) * 0.8
+    assert not (held[0] & held[1] or held[0] & held[2] or held[1] & held[2])
+    texts = [[row['source'] for row in rows] for rows in parts.values()]
+    groups = duplicates.groups([*texts[0], *texts[2]])
+    assert not set(groups[: len(texts[0])]) & set(groups[len(texts[0]) :])
 
 
 def debian(name: str):

@@ -74,6 +74,9 @@ def test_parallel_files_are_pairs(tmp_path):
     assert found['target'].tolist() == ['one', 'two', 'three']
     assert len(sources.Parallel((de, en), valid='1', test='1', unique=False).train) == 2
     assert everything(made.valid)['target'].tolist() == ['one', 'two', 'three', 'one']
+    other = written(tmp_path / 'b.en', 'a\nb\nc\nd\n')
+    again = sources.Parallel((de, en), valid=(de, other), test=None)
+    assert everything(again.valid)['target'].tolist() == ['a', 'b', 'c', 'd']
 
 
 def test_repeated_rows_are_left_out_before_splitting(tmp_path, capsys):

@@ -9,8 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nnjax import tasks, texts
+import nnjax
+from nnjax import models, tasks, texts
+from nnjax.config import base, bind
+from nnjax.data import sources
+from nnjax.data.text import inputs
+from nnjax.errors import UserError
 from nnjax.ops import answers
+from nnjax.report import folder
+from nnjax.training import generate, optim, predict, restore, runner
+from nnjax.training.setup import setup
 from nnjax.training.step import _sum
 
 RNG = np.random.default_rng(0)
@@ -128,3 +136,115 @@ def test_the_best_of_several_answers_counts():
         {'answer': texts.array(['Paris\nin Paris', 'red'])},
     )
     assert found == {'exact_match': 0.5, 'f1': 0.5}
+
+
+def echo(path, total: str = '60 epochs'):
+    """A tiny translation: the words backwards."""
+    rng = np.random.default_rng(0)
+    lines = [' '.join(rng.choice(list('abcd'), rng.integers(1, 4))) for _ in range(300)]
+    pairs = [f'{line}\t{" ".join(line.split()[::-1])}' for line in lines]
+    (path / 'pairs.tsv').write_text('\n'.join(['source\ttarget', *pairs]) + '\n')
+    c = base()
+    c.total, c.batch, c.eval_batch, c.parallel = total, 32, 32, 'jit'
+    c.buckets = (4,)
+    c.data = bind(sources.Table, path=str(path / 'pairs.tsv'), valid='20', test='20', unique=False)
+    c.prepare = "words(16, 6, ('source', 'target'), begin=True, end=True)"
+    c.model = bind(models.Transformer, vocabulary=20, width=32, heads=2, layers=1)
+    c.task = bind(tasks.translation, longest=6, best=2)
+    c.optim = bind(optim.make, name='adam', lr=0.01, decay='cosine')
+    return c
+
+
+def test_a_translation_is_learned_scored_and_written(tmp_path):
+    found = nnjax.train(echo(tmp_path), tmp_path / 'run').metrics
+    assert found['exact_match'] > 0.7 and found['chrf'] > 50
+    assert 'nrefs:1' in found['signature'] and 'tok:13a' in found['signature']
+    report = folder.read(tmp_path / 'run')
+    assert {'translation', 'translation_2', 'target'} <= set(report.predictions)
+    (tmp_path / 'in.txt').write_text('a b c\nd\n')
+    made, state = restore.run(str(tmp_path / 'run'))
+    names, arrays = inputs.read([str(tmp_path / 'in.txt')], made.dataset.train.spec)
+    rows = predict.rows(made, names, predict.predict(made, state, arrays))
+    assert [row['input'] for row in rows] == ['a b c', 'd']
+    assert rows[1]['translation'] == 'd'
+    assert rows[0]['score'] >= rows[0]['score_2']
+
+
+@pytest.mark.parametrize('search', ['greedy', 'sample'])
+def test_other_searches_give_texts_that_depend_on_no_other_row(search, tmp_path):
+    c = echo(tmp_path, '2 epochs')
+    c.task = bind(tasks.translation, longest=6, search=search)
+    made = setup(c)
+    state = runner.start(made)[0].state
+    texts_ = {'source': texts.array(['a b', 'c', 'd d a'])}
+    whole = predict.predict(made, state, texts_)['translation'].tolist()
+    alone = predict.predict(made, state, {'source': texts_['source'][2:]})['translation']
+    assert alone.tolist() == whole[2:]
+
+
+def letters(path):
+    c = base()
+    (path / 'book.txt').write_text('abcd' * 270)
+    c.total, c.batch, c.parallel = '150 steps', 16, 'jit'
+    c.data = bind(sources.Text, path=str(path / 'book.txt'), length=12, valid='10%', test=None)
+    c.prepare = 'characters(16, length=13)'
+    c.model = bind(models.TransformerDecoder, vocabulary=16, width=32, heads=2, layers=1)
+    c.task = bind(tasks.language_model)
+    c.optim = bind(optim.make, name='adam', lr=0.01)
+    return c
+
+
+def test_a_language_model_generates_what_it_has_read(tmp_path):
+    result = nnjax.train(letters(tmp_path), tmp_path / 'run')
+    assert result.metrics['bits_per_character'] < 0.2
+    made, state = restore.run(str(tmp_path / 'run'))
+    found = generate.generate(made, state, 'abcdab', 9, samples=2, temperature=0.0)
+    assert found == ['cdabcdabc', 'cdabcdabc']
+    one = generate.generate(made, state, 'ab', 9, samples=3, temperature=5.0)
+    assert one == generate.generate(made, state, 'ab', 9, samples=3, temperature=5.0)
+    assert len(set(one)) > 1 and all(set(text) <= set('abcd') | set('<unk>') for text in one)
+    with pytest.raises(UserError, match='prompt is empty'):
+        generate.generate(made, state, '', 3)
+
+
+def test_packed_letters_train_alike(tmp_path):
+    """Packed rows of whole texts: positions and attention start anew in each."""
+    c = letters(tmp_path)
+    c.total, c.pack = '1 steps', True
+    c.prepare = 'characters(16, length=26)'
+    made = setup(c)
+    assert made.padding < 0.02 and len(made.train) == 41
+    assert np.isfinite(nnjax.train(c).metrics['loss'])
+
+
+@pytest.mark.parametrize(
+    'fields, words',
+    [
+        ({'best': 2, 'search': 'greedy'}, "search='greedy' gives 1"),
+        ({'best': 5, 'beams': 4}, "search='beam' gives 4"),
+    ],
+)
+def test_a_search_gives_no_more_than_it_finds(fields, words):
+    with pytest.raises(UserError, match=words):
+        tasks.translation(**fields)
+
+
+def test_typed_and_read_texts_name_what_is_wrong(tmp_path):
+    spec = {'context': ((), texts.TEXT), 'question': ((), texts.TEXT), 'label': ((), np.int32)}
+    names, found = inputs.typed(['question=Where?', 'context=Here.'], spec)
+    assert names == ['Where? | Here.'] and found['context'].tolist() == ['Here.']
+    (tmp_path / 'a.jsonl').write_text('{"question": "Q", "context": "C"}\n')
+    (tmp_path / 'b.txt').write_text('C\n')
+    (tmp_path / 'c.jsonl').write_text('{"text": "Q"}\n')
+    _, found = inputs.read([str(tmp_path / 'a.jsonl')], spec)
+    assert found['question'].tolist() == ['Q']
+    for act, words in (
+        (lambda: inputs.typed(['query=Q'], spec), "unknown field of text 'query'"),
+        (lambda: inputs.typed(['question='], spec), 'expected FIELD=TEXT'),
+        (lambda: inputs.read([str(tmp_path / n) for n in ('a.jsonl', 'b.txt')], spec), 'those be'),
+        (lambda: inputs.read([str(tmp_path / 'c.jsonl')], spec), 'none of the fields of text'),
+        (lambda: inputs.read([str(tmp_path / 'd.txt')], spec), 'no file'),
+    ):
+        with pytest.raises(UserError, match=words) as error:
+            act()
+        assert '\n' not in str(error.value)

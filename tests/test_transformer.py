@@ -11,7 +11,9 @@ from nnjax import schema
 from nnjax.errors import UserError
 from nnjax.models import Transformer, TransformerDecoder, TransformerEncoder
 from nnjax.models.stack import sinusoids
+from nnjax.ops import decode
 from tests.test_attention import near, normal, random_variables
+from tests.test_decode import assert_same, plain_beam, texts
 
 SMALL = dict(width=16, heads=4, layers=1, hidden=24, length=16)
 LENGTHS = np.array([6, 2, 4], np.int32)
@@ -151,7 +153,7 @@ def test_targets_of_one_source_share_its_memory_step_by_step(kind):
     many = (np.repeat(a, 3, 0) for a in (source, lengths))
     expected = np.swapaxes(run(model, variables, *many, target, None), 0, 1)
     memory = run(model, variables, source, lengths, method='encode')
-    cache = jax.jit(lambda memory: model.apply(variables, memory, 7, method='begin'))(memory)
+    cache = jax.jit(lambda memory: model.apply(variables, memory, 7, 3, method='begin'))(memory)
     cache = {n: a if n == 'memory' else jax.tree.map(lambda a: jnp.repeat(a, 3, 0), a)
              for n, a in cache.items()}  # fmt: skip
     step = jax.jit(lambda cache, ids: model.apply(variables, cache, ids, method='decode'))
@@ -159,6 +161,36 @@ def test_targets_of_one_source_share_its_memory_step_by_step(kind):
         logits, cache = step(cache, target[:, time])
         near(logits, expected[time], 1e-5)
         assert cache['position'].tolist() == [time + 1] * 6
+
+
+@pytest.mark.parametrize('kind', KINDS[:2], ids=['plain', 'grouped'])
+def test_a_beam_on_a_cache_is_that_of_lists_on_whole_texts(kind):
+    model, beams, length = Transformer(**SMALL, **kind, vocabulary=9), 3, 5
+    source, lengths, target = tokens(0, 2, 6), np.array([6, 3], np.int32), tokens(1, 2, 5)
+    variables = random_variables(model, source, lengths, target, None)
+
+    @jax.jit
+    def search(variables, source, lengths):
+        apply = partial(model.apply, variables)
+        cache = apply(apply(source, lengths, method='encode'), length, beams, method='begin')
+        step = lambda cache, ids: apply(cache, ids, method='decode')
+        return decode.beam(step, cache, jnp.full(2, 2), length, beams, 0.8, beams)
+
+    @jax.jit
+    def whole(source, length, target):
+        return jax.nn.log_softmax(model.apply(variables, source, length, target, None))
+
+    found = search(variables, source, lengths)
+    for row in range(2):
+
+        def following(prefix, row=row):
+            padded = np.zeros((1, length), np.int32)
+            padded[0, : len(prefix)] = prefix
+            one = slice(row, row + 1)
+            return np.asarray(whole(source[one], lengths[one], padded))[0, len(prefix) - 1]
+
+        expected = plain_beam(following, 2, length, beams, 0.8, beams, eos=3)
+        assert_same(texts(found, row), expected)
 
 
 def test_a_decoder_does_not_see_what_follows():
@@ -219,7 +251,7 @@ def test_bfloat16_is_near():
     assert logits.dtype == jnp.float32
     near(logits, exact, 0.1 * np.abs(exact).max())
     cache = low.apply(variables, 2, 5, method='begin')
-    assert cache['blocks'][0]['key'].dtype == jnp.bfloat16
+    assert cache['memory']['own'][0]['key'].dtype == jnp.bfloat16
     near(run(low, variables, cache, ids[:, 0], method='decode')[0], logits[:, 0], 0.05)
 
 

@@ -163,7 +163,7 @@ def beam(recipe: Recipe, module, fields) -> Run:
             return logits.at[:, END].set(-1e9), cache
 
         memory = net.apply(variables, source, method='encode')
-        cache = net.apply(variables, memory, LONGEST, method='begin')
+        cache = net.apply(variables, memory, LONGEST, BEAMS, method='begin')
         first = np.full(len(source), BEGIN, np.int32)
         return decode.beam(step, cache, first, LONGEST, BEAMS, PENALTY, eos=END)
 

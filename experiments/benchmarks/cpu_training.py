@@ -45,7 +45,8 @@ class Worker:
             env={**os.environ, 'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'},
         )
         self._seconds(3)  # compiles
-        self._steps = max(5, round(10 * SECONDS / self._seconds(10)))
+        slow = self._seconds(1) > SECONDS
+        self._steps = 1 if slow else max(5, round(10 * SECONDS / self._seconds(10)))
 
     def _seconds(self, steps: int) -> float:
         self._process.stdin.write(f'{steps}\n')

@@ -29,6 +29,16 @@ class BatchNorm(nn.Module):
         return nn.relu(norm(x)) if self.relu else norm(x)
 
 
+class Dropout(nn.Module):
+    """linen's dropout, called as nnjax's."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        return nn.Dropout(self.rate)(x, not train)
+
+
 class CNN(nn.Module):
     """Convolutions without padding, 32-64-128, as flax's examples write them."""
 
@@ -107,9 +117,6 @@ def on_linen() -> dict:
 
     blocks.attention = attention
     ours.Conv, ours.Dense, ours.BatchNorm = nn.Conv, nn.Dense, BatchNorm
-    ours.max_pool, ours.Dropout = (
-        max_pool,
-        lambda rate: lambda x, train: nn.Dropout(rate)(x, not train),
-    )
+    ours.max_pool, ours.Dropout = max_pool, Dropout
     own = {cell: (Recurrent, {'cell': cell}) for cell in ('lstm', 'gru')}
     return NETS | {'cnn': (CNN, {}), **own}

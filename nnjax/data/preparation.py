@@ -14,6 +14,7 @@ from nnjax.data.source import Arrays, Rows, Source
 from nnjax.errors import UserError
 
 FIT_BYTES = 1 << 28  # statistics of a larger split come from so much of it, evenly spaced
+TEXT_BYTES = 256  # of a text, about: what it holds is not in its dtype
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,8 +133,7 @@ def _learned(operations: Sequence[Operation], arrays: Arrays) -> tuple[list[Any]
 
 
 def _sample(train: Source) -> Arrays:
-    row = sum(
-        int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in train.spec.values()
-    )
+    size = lambda dtype: TEXT_BYTES if dtype.kind == 'T' else dtype.itemsize
+    row = sum(int(np.prod(shape)) * size(np.dtype(dtype)) for shape, dtype in train.spec.values())
     count = min(len(train), max(1, FIT_BYTES // max(1, row)))
     return train[np.arange(count) * len(train) // count]

@@ -47,7 +47,7 @@ def Tfds(
     size: Size | None = None,
     seed: Natural = 0,
 ) -> Dataset:
-    """A prepared TFDS data set, TensorFlow never imported; digits and fashion_mnist prepare themselves.
+    """A prepared TFDS data set, TensorFlow never imported; nnjax's own sets prepare themselves.
 
     Args:
       name: TFDS name, with /config where there is one

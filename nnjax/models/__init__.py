@@ -1,6 +1,7 @@
 """Models by name: `bind(models.CNN, channels=(32, 64))`."""
 
 from nnjax.models.autoencoder import VAE, Autoencoder
+from nnjax.models.clusters import Clusters
 from nnjax.models.cnn import CNN
 from nnjax.models.conformer import Conformer
 from nnjax.models.deep_cnn import DeepCNN
@@ -24,6 +25,7 @@ __all__ = [
     'VGG',
     'Autoencoder',
     'CifarResNet',
+    'Clusters',
     'Conformer',
     'ConvRNN',
     'DeepCNN',

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from nnjax.models import layers
-from nnjax.ops.attention import attention, rotated
+from nnjax.ops.attention import attend, attention, rotated
 
 Norm = Literal['layer', 'rms']
 Order = Literal['pre', 'post']
@@ -30,6 +30,23 @@ class Places(NamedTuple):
     positions: jax.Array
     lengths: jax.Array | None = None
     segments: jax.Array | None = None
+
+
+class Moment(NamedTuple):
+    """Where the next token of each text stands, when K texts of a row are written side by side.
+
+    The keys and values of a row's texts share one cache, each text with places of its own, and say
+    which of them they see: so texts that begin alike hold their beginning once, in anyone's places.
+
+    Attributes:
+      positions: int32 [N K, 1], counted from the start of a text.
+      slots: int32 [N K], the place in the cache of its row that a text writes to.
+      mask: bool [N, K, S], the places that a text sees, its new one among them.
+    """
+
+    positions: jax.Array
+    slots: jax.Array
+    mask: jax.Array
 
 
 class RMSNorm(nn.Module):
@@ -69,9 +86,9 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, places: Places, cache: Cache | None = None
+        self, x: jax.Array, places: Places | Moment, cache: Cache | None = None
     ) -> tuple[jax.Array, Cache | None]:
-        """With a cache of the keys and values before, x [N, 1, D] is the next of each row."""
+        """With a cache of the keys and values before, x [N K, 1, D] is at its moment."""
         width, heads, groups = x.shape[-1], self.heads, self.groups
         dense = partial(layers.Dense, kernel_init=self.kernel_init, dtype=self.dtype)
         x = dense((heads + 2 * groups) * (width // heads), name='qkv')(x)
@@ -79,11 +96,12 @@ class Attention(nn.Module):
         q, k, v = x[:, :, :heads], x[:, :, heads : heads + groups], x[:, :, heads + groups :]
         if self.rotary:
             q, k = rotated(q, places.positions), rotated(k, places.positions)
-        if cache is not None:
-            cache = _written(cache, {'key': k, 'value': v}, places.positions[:, 0])
-            k, v = cache['key'], cache['value']
-        y = attention(q, k, v, places.lengths, places.segments, self.causal and cache is None)
-        return dense(width, name='proj')(y.reshape(*y.shape[:2], width)), cache
+        if cache is None:
+            y = attention(q, k, v, places.lengths, places.segments, self.causal)
+        else:
+            cache = _written(cache, k[:, 0], v[:, 0], places.slots)
+            y = _recalled(q, cache, places.mask)
+        return dense(width, name='proj')(y.reshape(*x.shape[:2], width)), cache
 
 
 class Cross(nn.Module):
@@ -100,17 +118,28 @@ class Cross(nn.Module):
         self.query, self.proj = dense(self.width), dense(self.width)
         self.key_value = dense(2 * self.groups * (self.width // self.heads))
 
-    def remember(self, memory: jax.Array) -> Cache:
-        """memory [N, S, D] -> its keys and values [N, S, G, D / H]."""
-        both = self.key_value(memory)
-        both = both.reshape(*memory.shape[:2], 2 * self.groups, -1)
-        return {'key': both[:, :, : self.groups], 'value': both[:, :, self.groups :]}
+    def __call__(self, x: jax.Array, memory: jax.Array, lengths: jax.Array | None) -> jax.Array:
+        """memory [N, S, D], lengths [N]."""
+        y = attention(self._queries(x), *self._keys(memory), lengths)
+        return self.proj(y.reshape(x.shape))
 
-    def __call__(self, x: jax.Array, remembered: Cache, lengths: jax.Array | None) -> jax.Array:
-        """Of x, N may be a multiple of the memory's rows: so many in turn attend to each of them."""
-        k, v = remembered['key'], remembered['value']
-        q = self.query(x).reshape(len(k), -1, self.heads, self.width // self.heads)
-        return self.proj(attention(q, k, v, lengths).reshape(x.shape))
+    def remember(self, memory: jax.Array) -> Cache:
+        """memory [N, S, D] -> its keys and values as `recall` reads them."""
+        k, v = self._keys(memory)
+        return {'key': k.transpose(0, 2, 3, 1), 'value': v.transpose(0, 2, 1, 3)}
+
+    def recall(self, x: jax.Array, remembered: Cache, lengths: jax.Array | None) -> jax.Array:
+        """x [N K, 1, D]: K texts attend to each memory."""
+        places = jnp.arange(remembered['value'].shape[2])[None, None]
+        mask = None if lengths is None else places < lengths[:, None, None]
+        return self.proj(_recalled(self._queries(x), remembered, mask).reshape(x.shape))
+
+    def _queries(self, x):
+        return self.query(x).reshape(*x.shape[:2], self.heads, -1)
+
+    def _keys(self, memory):
+        both = self.key_value(memory).reshape(*memory.shape[:2], 2 * self.groups, -1)
+        return both[:, :, : self.groups], both[:, :, self.groups :]
 
 
 class Block(nn.Module):
@@ -165,8 +194,8 @@ class Block(nn.Module):
         lengths: jax.Array | None = None,
     ) -> jax.Array:
         """memory [N, S, D] with `lengths` [N], where there is one."""
-        remembered = None if memory is None else self.remember(memory)
-        return self._parts(x, places, remembered, lengths, train)[0]
+        recalled = lambda x: self.memory(x, memory, lengths)
+        return self._parts(x, places, recalled, train)[0]
 
     def remember(self, memory: jax.Array) -> Cache:
         """A memory [N, S, D] as `step` reads it."""
@@ -175,20 +204,20 @@ class Block(nn.Module):
     def step(
         self,
         x: jax.Array,
-        places: Places,
+        moment: Moment,
         cache: Cache,
         remembered: Cache | None = None,
         lengths: jax.Array | None = None,
     ) -> tuple[jax.Array, Cache]:
-        """x [N, 1, D], the next of each row, and the cache before it -> the same after it."""
-        return self._parts(x, places, remembered, lengths, False, cache)
+        """x [N K, 1, D], the next of each text, and the cache before it -> the same after it."""
+        recalled = lambda x: self.memory.recall(x, remembered, lengths)
+        return self._parts(x, moment, recalled, False, cache)
 
-    def _parts(self, x, places, remembered, lengths, train, cache=None):
+    def _parts(self, x, places, recalled, train, cache=None):
         y, cache = self.attention(self._read(self.norm1, x), places, cache)
         x = self._added(self.norm1, x, y, train)
         if self.cross:
-            y = self.memory(self._read(self.norm3, x), remembered, lengths)
-            x = self._added(self.norm3, x, y, train)
+            x = self._added(self.norm3, x, recalled(self._read(self.norm3, x)), train)
         y = self.dense1(self._read(self.norm2, x))
         if self.activation == 'swiglu':
             gate, y = jnp.split(y, 2, -1)
@@ -206,7 +235,22 @@ class Block(nn.Module):
         return x if self.order == 'pre' else norm(x)
 
 
-def _written(cache: Cache, new: Cache, positions: jax.Array) -> Cache:
-    """Arrays [N, 1, ...] put into those of the cache [N, L, ...] at each row's position [N]."""
-    rows = jnp.arange(len(positions))
-    return {n: cache[n].at[rows, positions].set(new[n][:, 0]) for n in cache}
+def empty(rows: int, groups: int, width: int, length: int, dtype: Any) -> Cache:
+    """Keys [N, G, D, S] and values [N, G, S, D] of no token yet, in the order `attend` has them."""
+    shapes = {'key': (width, length), 'value': (length, width)}
+    return {n: jnp.zeros((rows, groups, *shape), dtype) for n, shape in shapes.items()}
+
+
+def _written(cache: Cache, k: jax.Array, v: jax.Array, slots: jax.Array) -> Cache:
+    """k, v [N K, G, D] put into the cache of their row at the places `slots` [N K]."""
+    row = jnp.arange(len(slots)) // (len(slots) // len(cache['key']))
+    return {
+        'key': cache['key'].at[row, :, :, slots].set(k),
+        'value': cache['value'].at[row, :, slots].set(v),
+    }
+
+
+def _recalled(q: jax.Array, cache: Cache, mask: jax.Array | None) -> jax.Array:
+    """q [N K, 1, H, D] -> [N, K, H, D]: the texts of a row look into its cache together."""
+    q = q.reshape(len(cache['key']), -1, *q.shape[2:])
+    return attend(q, cache['key'], cache['value'], mask)

@@ -48,8 +48,9 @@ class Detector(nn.Module):
         logits = self._tower(merged, 'class', train)
         sides = self._tower(merged, 'box', train)
         prior = nn.initializers.constant(math.log(PRIOR / (1 - PRIOR)))
-        logits = self._conv(self.classes, 3, 'logits', bias_init=prior)(logits)
-        sides = self._conv(4, 3, 'sides')(sides).astype(jnp.float32)
+        small = nn.initializers.normal(0.01)
+        logits = self._conv(self.classes, 3, 'logits', kernel_init=small, bias_init=prior)(logits)
+        sides = self._conv(4, 3, 'sides', kernel_init=small)(sides).astype(jnp.float32)
         # At first a box is four cells high and wide, about what an object's cells see.
         cell = [self.stride / size[n % 2] for n in range(4)]
         reach = 2 * jnp.array(cell, jnp.float32).reshape(1, 1, 1, 4)
@@ -85,7 +86,13 @@ class Detector(nn.Module):
 
     def _tower(self, x: jax.Array, kind: str, train: bool) -> jax.Array:
         for number in range(1, self.tower + 1):
-            x = self._conv(self.channels, 3, f'{kind}{number}', kernel_init=layers.he_normal)(x)
+            x = self._conv(
+                self.channels,
+                3,
+                f'{kind}{number}',
+                kernel_init=layers.he_normal,
+                use_bias=self.norm == 'none',
+            )(x)
             x = layers.norm(self.norm, relu=True, name=f'{kind}_norm{number}')(x, train)
         return x
 

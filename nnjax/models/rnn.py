@@ -127,13 +127,13 @@ class RNN(nn.Module):
             x = sequences.pooled(x, lengths, self.pool)
         return self.head(x).astype(jnp.float32)
 
-    def begin(self, rows: int, length: int) -> Cache:
-        """The states before the first token of `rows` texts; the length is not bounded.
+    def begin(self, rows: int, length: int, beams: int = 1) -> Cache:
+        """The states before the first token of `rows` texts; neither length nor beams are bounded.
 
         Raises:
           UserError: this model does not go from token to token.
         """
-        del length
+        del length, beams
         if self.vocabulary is None or self.bidirectional or self.pool != 'none':
             raise UserError("RNN: decoding needs vocabulary, pool='none' and one direction")
         return [layer.states(rows) for layer in self.forwards]

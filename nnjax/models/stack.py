@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from nnjax.errors import UserError
 from nnjax.fields import BelowOne, Count
 from nnjax.models import blocks, layers, sequences
-from nnjax.models.blocks import Block, Places
+from nnjax.models.blocks import Block, Moment, Places
 from nnjax.ops import sequence
 
 Positions = Literal['sinusoidal', 'learned', 'rotary', 'none']
-Cache = dict[str, Any]  # arrays with a row for each text, or under 'memory' for each memory
+Cache = dict[str, Any]  # with a row for each text, but under 'memory' for all texts of a row
 
 
 class Entry(nn.Module):
@@ -49,7 +49,7 @@ class Entry(nn.Module):
             self.table = self.param('positions', init, (self.length, self.width))
 
     def __call__(
-        self, x: jax.Array, places: Places, real: jax.Array | None, train: bool
+        self, x: jax.Array, places: Places | Moment, real: jax.Array | None, train: bool
     ) -> jax.Array:
         """What stands where `real` [N, T] is false is not read."""
         sequences.check(self.owner, x, self.vocabulary)
@@ -146,25 +146,29 @@ class Stack(nn.Module):
         """Blocks that normalise first leave their sum as it is."""
         return blocks.NORMS[self.norm]() if self.order == 'pre' else lambda x: x
 
-    def _empty(self, rows: int, length: int) -> Cache:
-        """The cache of `rows` texts of at most `length` tokens, before their first."""
-        shape = rows, length, self.groups or self.heads, self.width // self.heads
-        zeros = jnp.zeros(shape, self.dtype or jnp.float32)
-        each = [{'key': zeros, 'value': zeros} for _ in range(self.layers)]
-        return {'position': jnp.zeros(rows, jnp.int32), 'blocks': each}
+    def _empty(self, rows: int, length: int, beams: int) -> Cache:
+        """The cache of `rows` rows before the first token of their texts."""
+        sizes = rows, self.groups or self.heads, self.width // self.heads, beams * length
+        each = [blocks.empty(*sizes, self.dtype or jnp.float32) for _ in range(self.layers)]
+        return {
+            'position': jnp.zeros(rows, jnp.int32),
+            'origin': jnp.zeros((rows, length), jnp.int32),  # whose slots hold a text's tokens
+            'memory': {'own': each},
+        }
 
     def _following(
         self, entry: Entry, blocks: list[Block], cache: Cache, ids: jax.Array
     ) -> tuple[jax.Array, Cache]:
         """A cache and the next ids [N] -> the last block's outputs [N, D], the cache after them."""
-        position, memory = cache['position'], cache.get('memory', {})
-        where = Places(position[:, None], position + 1)
-        x, after = entry(ids[:, None], where, None, False), []
-        for number, (block, before) in enumerate(zip(blocks, cache['blocks'], strict=True)):
-            remembered = memory['blocks'][number] if memory else None
-            x, now = block.step(x, where, before, remembered, memory.get('lengths'))
-            after.append(now)
-        return x[:, 0], {**cache, 'position': position + 1, 'blocks': after}
+        moment, origin = _moment(cache)
+        memory, own = cache['memory'], []
+        x = entry(ids[:, None], moment, None, False)
+        for number, block in enumerate(blocks):
+            source = memory['source'][number] if 'source' in memory else None
+            x, now = block.step(x, moment, memory['own'][number], source, memory.get('lengths'))
+            own.append(now)
+        position = cache['position'] + 1
+        return x[:, 0], {'position': position, 'origin': origin, 'memory': {**memory, 'own': own}}
 
     def _check(self):
         groups = self.groups or self.heads
@@ -178,6 +182,20 @@ class Stack(nn.Module):
                 f'{type(self).__name__}: rotary positions need an even width of a head, '
                 f'not {self.width}/{self.heads}'
             )
+
+
+def _moment(cache: Cache) -> tuple[Moment, jax.Array]:
+    """A cache -> where its texts' next tokens stand, and its `origin` [N K, L] with them."""
+    position, origin = cache['position'], cache['origin']
+    rows, length = len(cache['memory']['own'][0]['key']), origin.shape[1]
+    beams = len(position) // rows
+    here, time = jnp.arange(len(position)) % beams, jnp.arange(length)[None]
+    origin = jnp.where(time == position[:, None], here[:, None], origin)
+    seen = (time <= position[:, None]).reshape(rows, beams, 1, length)
+    owner = jnp.arange(beams)[None, None, :, None]
+    mask = seen & (origin.reshape(rows, beams, 1, length) == owner)
+    mask = mask.reshape(rows, beams, beams * length)
+    return Moment(position[:, None], here * length + position, mask), origin
 
 
 def places(

@@ -92,10 +92,14 @@ class TransformerDecoder(Stack):
             x = block(x, where, train)
         return self._logits(x)
 
-    def begin(self, rows: int, length: int) -> Cache:
-        """A cache for `rows` texts of at most `length` tokens, before their first."""
+    def begin(self, rows: int, length: int, beams: int = 1) -> Cache:
+        """The cache of `rows` rows before the first token of at most `length`.
+
+        It has a row for each, and so has what `decode` reads; with `beams` texts side by side for
+        each row, next to each other, all but what is under 'memory' is repeated so many times.
+        """
         self.entry.check_length(length)
-        return self._empty(rows, length)
+        return self._empty(rows, length, beams)
 
     def decode(self, cache: Cache, ids: jax.Array) -> tuple[jax.Array, Cache]:
         """The next ids [N] -> logits [N, vocabulary] of what follows them, and the cache."""
@@ -159,16 +163,13 @@ class Transformer(Stack):
             x = block(x, where, train)
         return {'outputs': self.encoder_norm(x), 'lengths': lengths}
 
-    def begin(self, memory: Cache, length: int) -> Cache:
-        """A cache for targets of at most `length` tokens, before their first, of `encode`'s sources.
-
-        What is under 'memory' has a row for each source, even where several targets of it are
-        decoded at a time, next to each other.
-        """
+    def begin(self, memory: Cache, length: int, beams: int = 1) -> Cache:
+        """The cache of `encode`'s sources, as that of `TransformerDecoder.begin`."""
         self.target_entry.check_length(length)
-        remembered = [block.remember(memory['outputs']) for block in self.decoder]
-        cache = self._empty(len(memory['outputs']), length)
-        return {**cache, 'memory': {'blocks': remembered, 'lengths': memory['lengths']}}
+        cache = self._empty(len(memory['outputs']), length, beams)
+        source = [block.remember(memory['outputs']) for block in self.decoder]
+        kept = {**cache['memory'], 'source': source, 'lengths': memory['lengths']}
+        return {**cache, 'memory': kept}
 
     def decode(self, cache: Cache, ids: jax.Array) -> tuple[jax.Array, Cache]:
         """The next ids [N] -> logits [N, target vocabulary] of what follows them, and the cache."""

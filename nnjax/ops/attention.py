@@ -29,7 +29,8 @@ def attention(
       causal: with S = T, whether a query sees its own position and those before only.
     """
     if jax.default_backend() == 'cpu':
-        return _products(q, k, v, _mask(q, k, lengths, segments, causal))
+        mask = _mask(q, k, lengths, segments, causal)
+        return attend(q, k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3), mask)
     fused = q.dtype in FUSED_TYPES and q.shape[-1] <= FUSED_WIDTH and q.shape[-1] % 8 == 0
     # cuDNN takes lengths and causality, not a mask; a lone query is not worth it
     fused = fused and jax.default_backend() == 'gpu' and segments is None and q.shape[1] > 1
@@ -59,17 +60,17 @@ def rotated(x: jax.Array, positions: jax.Array, base: float = 10_000.0) -> jax.A
     return jnp.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
 
 
-def _products(q, k, v, mask):
-    """The plain formula in the order that XLA's products on a CPU like: heads before time.
+def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """q [B, T, H, D], k [B, G, D, S], v [B, G, S, D] -> [B, T, H, D]: `attention` as two products.
 
-    Heads that share keys are further queries, and what is divided by the sum is the result, which
-    is smaller than the weights.
+    The order that products on a CPU like, and so that of keys and values that are kept. Heads that
+    share keys are further queries, and what is divided by the softmax's sum is the result, which is
+    smaller than the weights. The mask, bool, is broadcast to [B, T, S].
     """
-    (rows, time, heads, width), (keys, groups) = q.shape, k.shape[1:3]
+    (rows, time, heads, width), (groups, keys) = q.shape, v.shape[1:3]
     share = heads // groups
     q = q.reshape(rows, time, groups, share, width).transpose(0, 2, 3, 1, 4)
     q = q.reshape(rows, groups, share * time, width) * (1 / math.sqrt(width))
-    k, v = k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)
     scores = (q @ k).astype(jnp.float32)
     if mask is not None:
         scores = scores.reshape(rows, groups, share, time, keys)

@@ -2,8 +2,9 @@
 
 `step(cache, ids [N]) -> (logits [N, V], cache)` reads a token of every row; a cache is a pytree
 whose arrays have the rows on their first axis. What a mapping in it holds under the key 'memory' is
-of the batch's rows for good: beams neither repeat nor reorder it, so with beams `step` sees fewer
-rows there. A whole search is one program of fixed shapes that stops when all rows have ended.
+of the batch's rows, whatever beams they have: it is neither repeated nor reordered, and `step` finds
+the beams of a row next to each other. A whole search is one program of fixed shapes that stops when
+all rows have ended.
 """
 
 from collections.abc import Callable
@@ -136,7 +137,7 @@ def beam(
     of `length` tokens fill up where fewer texts have ended.
 
     Args:
-      step, cache: see above; the cache takes `length` tokens, for the rows of `first`.
+      step, cache: see above; a cache for the rows of `first`, of `length` tokens and `beams` texts.
       first: [B], the id that begins every text.
       length: how many tokens a text has at most.
       beams: how many beginnings are kept.

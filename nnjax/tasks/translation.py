@@ -78,10 +78,11 @@ def translation(
 
     def predict(apply: Callable, batch: Batch) -> dict[str, jax.Array]:
         memory = apply(*field(batch, source), method='encode')
-        cache = apply(memory, longest, method='begin')
+        beam = search == 'beam'
+        cache = apply(memory, longest, beams if beam else 1, method='begin')
         step = lambda cache, ids: apply(cache, ids, method='decode')
         first = jnp.full(len(batch[source]), BEGIN, jnp.int32)
-        if search == 'beam':
+        if beam:
             found = decode.beam(step, cache, first, longest, beams, penalty, best)
             return {
                 name if n == 0 else f'{name}_{n + 1}': values[:, n]

@@ -46,7 +46,12 @@ def generate(
     def run(state, prompt, keys, temperature, top_p):
         apply = step.apply(made.program, state)
         cache = apply(samples, prompt.shape[1] + length, method='begin')
-        one = lambda cache, ids: apply(cache, ids, method='decode')
+
+        def one(cache, ids):
+            logits, cache = apply(cache, ids, method='decode')
+            known = jnp.arange(logits.shape[-1]) < vocabulary.size  # a model may have room for more
+            return jnp.where(known[None], logits, -jnp.inf), cache
+
         return decode.sample(one, cache, prompt, length, keys, None, temperature, top_k, top_p, END)
 
     prompts = np.broadcast_to(ids.astype(np.int32), (samples, len(ids)))

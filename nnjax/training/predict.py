@@ -12,6 +12,7 @@ from nnjax.training.setup import Setup
 from nnjax.training.state import State
 
 ROWS = 256  # examples in a call
+UNKNOWN = 1  # the id of no known token
 
 
 def predict(made: Setup, state: State, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -58,7 +59,9 @@ def readable(
     for name, field in task.texts.items():
         if field not in made.prepare.vocabularies:
             raise UserError(f'the task writes {field!r}, of which prepare makes no tokens')
-        found[name] = made.prepare.vocabularies[field].decode(predictions[name])
+        vocabulary, ids = made.prepare.vocabularies[field], predictions[name]
+        # A model may have room for more ids than there are tokens.
+        found[name] = vocabulary.decode(np.where(ids < vocabulary.size, ids, UNKNOWN))
     for name, field in task.quotes.items():
         pairs = zip(raw[field].tolist(), predictions[name].tolist(), strict=True)
         found[name] = texts.array(text[low:high] for text, (low, high) in pairs)

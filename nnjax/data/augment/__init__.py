@@ -19,6 +19,7 @@ from nnjax.data.augment.geometry import (
     translate,
 )
 from nnjax.data.augment.mixing import cutmix, mixup
+from nnjax.data.augment.operation import keep
 from nnjax.data.augment.policy import rand_augment
 from nnjax.data.augment.sound import (
     add_noise,
@@ -44,6 +45,7 @@ __all__ = [
     'gain',
     'gaussian_blur',
     'grayscale',
+    'keep',
     'log_mel',
     'mfcc',
     'mixup',

@@ -55,6 +55,11 @@ def on_image(function: Callable[[jax.Array, jax.Array], jax.Array]) -> Operation
     return lambda key, example: {**example, 'image': function(key, image_of(example))}
 
 
+def keep() -> Operation:
+    """Keeps the image as it is now beside what later operations make of it: 'image_clean'."""
+    return lambda key, example: {**example, 'image_clean': image_of(example)}
+
+
 def moving(function: Callable[[jax.Array, jax.Array], tuple[jax.Array, Follow]]) -> Operation:
     """(key, image) -> (image, how boxes follow), as an operation on examples.
 

@@ -15,6 +15,7 @@ from nnjax.errors import UserError, nearest
 
 OWN = (
     'asterisk_prompts',
+    'descriptions',
     'diabetes',
     'digit_scenes',
     'digits',

@@ -105,7 +105,9 @@ def _package():
     try:
         import espeakng_loader
     except ImportError:
-        raise UserError(f'synthetic speech needs espeak-ng: {sounds.EXTRA}') from None
+        raise UserError(
+            f'synthetic speech cannot be prepared without espeak-ng: {sounds.EXTRA}'
+        ) from None
     return espeakng_loader
 
 

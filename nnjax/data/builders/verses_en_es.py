@@ -1,8 +1,6 @@
 """Bible verses, English to Spanish, as a TFDS data set, from two Debian packages."""
 
 import functools
-import re
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,9 +8,9 @@ import numpy as np
 
 from nnjax.data.builders import made, sword
 from nnjax.data.order import permutation
+from nnjax.data.text import duplicates
 
 SHARE = 20  # one verse of so many for validation and for test
-ALIKE = 0.5  # of the runs of four words of both, those that two near-duplicates share
 
 
 def builder(source: str | None = None):
@@ -35,7 +33,7 @@ def builder(source: str | None = None):
 
 def _split(english: Path, spanish: Path) -> dict[str, list[dict]]:
     found = pairs(sword.verses(english), sword.verses(spanish))
-    groups = alike([source for source, _ in found])
+    groups = duplicates.groups([source for source, _ in found])
     places = np.arange(groups.max() + 1)
     order = permutation(0, np.zeros_like(places), places, len(places))[groups]
     share = len(found) // SHARE
@@ -56,34 +54,3 @@ def pairs(english: list[str], spanish: list[str]) -> list[tuple[str, str]]:
     """Verses of the same places -> different pairs that may be translations of each other."""
     found = dict.fromkeys(zip(english, spanish, strict=True))
     return [(a, b) for a, b in found if a and b and 0.5 <= len(b) / len(a) <= 2]
-
-
-def alike(texts: list[str]) -> np.ndarray:
-    """Texts -> int [N]: a number for each group of texts that are linked by near-duplicates.
-
-    Two are near-duplicates that share half of their different runs of four words.
-    """
-    runs = [_runs(text) for text in texts]
-    holders: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    parent = list(range(len(texts)))
-
-    def root(n: int) -> int:
-        while parent[n] != n:
-            parent[n] = n = parent[parent[n]]
-        return n
-
-    for number, own in enumerate(runs):
-        shared: dict[int, int] = defaultdict(int)
-        for run in own:
-            for other in holders[run]:
-                shared[other] += 1
-            holders[run].append(number)
-        for other, count in shared.items():
-            if count >= ALIKE * (len(own) + len(runs[other]) - count):
-                parent[root(number)] = root(other)
-    return np.unique([root(n) for n in range(len(texts))], return_inverse=True)[1]
-
-
-def _runs(text: str) -> set[tuple[str, ...]]:
-    words = re.findall(r'\w+', text.lower())
-    return {tuple(words[n : n + 4]) for n in range(max(1, len(words) - 3))}

@@ -62,10 +62,8 @@ def _records(text: str, known: list[str]) -> list[dict]:
     """A file -> its records, each with the same of the `known` fields."""
     path, kind = Path(text), Path(text).suffix.lower()
     if text == STANDARD:
-        rows = [line.strip() for line in sys.stdin.read().removesuffix('\n').split('\n')]
-        if '' in rows:
-            raise UserError(f'standard input, line {rows.index("") + 1} is empty')
-        return [{known[0]: row} for row in rows]
+        raw = lines.decoded(sys.stdin.buffer.read(), 'standard input')
+        return [{known[0]: row} for row in lines.split(raw, 'standard input')]
     if kind not in ('.jsonl', '.tsv', '.tab', '.csv'):
         return [{known[0]: row} for row in lines.read(path)]
     rows = lines.objects(path) if kind == '.jsonl' else lines.table(path)

@@ -10,7 +10,7 @@ from nnjax.errors import UserError
 
 
 def whole(path: Path) -> str:
-    """A UTF-8 file's text; a mark of byte order is left out, and ends of lines are '\\n'.
+    """A file's text, see `decoded`.
 
     Raises:
       UserError: no file, bytes that are no UTF-8, nothing in it.
@@ -18,18 +18,27 @@ def whole(path: Path) -> str:
     if not path.is_file():
         raise UserError(f'no file {path}')
     try:
-        raw = path.read_bytes()
-        text = raw.decode('utf-8-sig')
+        return decoded(path.read_bytes(), str(path))
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror}') from None
+
+
+def decoded(raw: bytes, name: str) -> str:
+    """UTF-8 -> its text; a mark of byte order is left out, and ends of lines are '\\n'.
+
+    Raises:
+      UserError: bytes that are no UTF-8, nothing in it; the line has the file's `name`.
+    """
+    try:
+        text = raw.decode('utf-8-sig')
     except UnicodeDecodeError as error:
         number = raw.count(b'\n', 0, error.start) + 1
         raise UserError(
-            f'{path}, line {number}: byte 0x{raw[error.start]:02x} is not UTF-8; '
-            f'convert the file, as with: iconv -f latin1 -t utf-8'
+            f'{name}, line {number}: byte 0x{raw[error.start]:02x} is not UTF-8; '
+            'convert it, as with: iconv -f latin1 -t utf-8'
         ) from None
     if not text.strip():
-        raise UserError(f'{path} is empty')
+        raise UserError(f'{name} is empty')
     return text.replace('\r\n', '\n')
 
 
@@ -39,9 +48,14 @@ def read(path: Path) -> list[str]:
     Raises:
       UserError: besides `whole`, an empty line.
     """
-    found = [line.strip() for line in whole(path).removesuffix('\n').split('\n')]
+    return split(whole(path), str(path))
+
+
+def split(text: str, name: str) -> list[str]:
+    """A text -> its lines, without spaces at their ends, none of them empty."""
+    found = [line.strip() for line in text.removesuffix('\n').split('\n')]
     if '' in found:
-        raise UserError(f'{path}, line {found.index("") + 1} is empty')
+        raise UserError(f'{name}, line {found.index("") + 1} is empty')
     return found
 
 

@@ -86,17 +86,14 @@ def Parallel(
                 "such as '10%'"
             )
 
-    def read(path: str) -> list[dict[str, str]]:
-        pair = next(
-            pair for pair in given.values() if not isinstance(pair, str) and pair[0] == path
-        )
+    names = {w: p if isinstance(p, str | None) else ' and '.join(p) for w, p in given.items()}
+
+    def read(name: str) -> list[dict[str, str]]:
+        pair = next(pair for what, pair in given.items() if names[what] == name)
         columns = lines.parallel(*(Path(one).expanduser() for one in pair))
         return [{'source': source, 'target': target} for source, target in zip(*columns)]
 
-    paths = {
-        what: pair if isinstance(pair, str | None) else pair[0] for what, pair in given.items()
-    }
-    return records.dataset(read, paths, unique=unique)
+    return records.dataset(read, names, unique=unique)
 
 
 def Text(

@@ -59,11 +59,12 @@ def learn_unigram(texts: Iterable[str], size: int) -> str:
     made.train_from_iterator(texts, trainer)
     pieces = json.loads(made.to_str())['model']['vocab']
     # The library's sums run in an order of their own in each process. What they leave open is
-    # settled here: the last digits, the scores of bytes that no longer piece leaves any use for.
+    # settled here: the last digits, and the scores of bytes for which longer pieces leave no use,
+    # which it sets apart by ten-thousandths from the least score on.
     scores = {piece: float(f'{score:.6g}') for piece, score in pieces}
     least = min((score for piece, score in scores.items() if len(piece) > 1), default=0.0)
-    rare = {byte for byte in _alphabet() if scores.get(byte, least - 1) < least}
-    scores |= dict.fromkeys(rare, least - 1)
+    unused = {byte for byte in _alphabet() if scores.get(byte, least) < least + 256e-4}
+    scores |= dict.fromkeys(unused, least - 1)
     ordered = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
     return _tokenizer(library.models.Unigram(ordered)).to_str()
 

@@ -1,0 +1,80 @@
+"""Texts to predict: files, standard input, fields typed by hand."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+
+from nnjax import texts
+from nnjax.data.text import inputs
+from nnjax.errors import UserError
+
+SPEC = {
+    'question': ((), texts.TEXT),
+    'context': ((), texts.TEXT),
+    'answer_start': ((), np.dtype(np.int32)),
+}
+
+
+def plain(found):
+    names, arrays = found
+    return names, {name: array.tolist() for name, array in arrays.items()}
+
+
+@pytest.fixture
+def standard_input(monkeypatch):
+    def put(content: bytes):
+        monkeypatch.setattr(sys, 'stdin', io.TextIOWrapper(io.BytesIO(content)))
+
+    return put
+
+
+def test_lines_are_the_first_field_of_text(tmp_path, standard_input):
+    path = tmp_path / 'a.txt'
+    path.write_text('Who?\nWo, größer?\n', encoding='utf-8')
+    lines = ['Who?', 'Wo, größer?']
+    assert plain(inputs.read([str(path)], SPEC)) == (lines, {'question': lines})
+    standard_input('Who?\r\nWo, größer?'.encode())
+    assert plain(inputs.read(['-'], SPEC)) == (lines, {'question': lines})
+
+
+def test_records_have_the_fields_that_they_name(tmp_path):
+    path = tmp_path / 'a.tsv'
+    path.write_text('context\tid\tquestion\nIt is he.\t7\tWho?\n')
+    names, found = plain(inputs.read([str(path)], SPEC))
+    assert names == [f'{path}:1'] and found == {'question': ['Who?'], 'context': ['It is he.']}
+
+
+def test_fields_typed_by_hand():
+    names, found = plain(inputs.typed(['question=a=b?', 'context= c '], SPEC))
+    assert names == ['a=b? | c'] and found == {'question': ['a=b?'], 'context': ['c']}
+
+
+@pytest.mark.parametrize(
+    'content, message',
+    [
+        (b'a\nGr\xf6\n', r'standard input, line 2: byte 0xf6 is not UTF-8'),
+        (b'a\n\nb\n', 'standard input, line 2 is empty'),
+        (b'\n', 'standard input is empty'),
+    ],
+)
+def test_what_is_wrong_in_standard_input_is_one_line(content, message, standard_input):
+    standard_input(content)
+    with pytest.raises(UserError, match=message) as error:
+        inputs.read(['-'], SPEC)
+    assert '\n' not in str(error.value)
+
+
+def test_files_must_have_the_same_fields(tmp_path):
+    (tmp_path / 'a.txt').write_text('x\n')
+    (tmp_path / 'b.jsonl').write_text('{"context": "y", "question": "z"}\n')
+    (tmp_path / 'c.jsonl').write_text('{"text": "y"}\n')
+    with pytest.raises(UserError, match=r'b.jsonl has the fields question, context, those before'):
+        inputs.read([str(tmp_path / 'a.txt'), str(tmp_path / 'b.jsonl')], SPEC)
+    with pytest.raises(UserError, match=r'c.jsonl has none of the fields of text: question, con'):
+        inputs.read([str(tmp_path / 'c.jsonl')], SPEC)
+    with pytest.raises(UserError, match="unknown field of text 'kontext'; did you mean 'context'"):
+        inputs.typed(['kontext=a'], SPEC)
+    with pytest.raises(UserError, match='expected FIELD=TEXT'):
+        inputs.typed(['a question'], SPEC)

@@ -8,6 +8,7 @@ import pytest
 
 import nnjax
 from nnjax import cli, models, tasks
+from nnjax.analysis import hearing
 from nnjax.config import base, bind
 from nnjax.data import sources
 from nnjax.errors import UserError
@@ -135,3 +136,17 @@ def test_files_are_transcribed(run, config, tmp_path, capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     expected = predict.predict(made, result.state, rows)['transcript'].tolist()
     assert lines == ['input,transcript'] + [f'{tmp_path}/{n}.wav,{expected[n]}' for n in range(3)]
+
+
+def test_noise_makes_it_worse_and_an_alignment_says_where(run, config):
+    result, _ = run
+    made = setup(config)
+    found = hearing.noise_curve(made, result.state, made.dataset.test, [60, -25])
+    assert found[60]['wer'] == pytest.approx(result.metrics['wer'], abs=0.05)
+    assert found[-25]['wer'] > found[60]['wer'] + 0.2
+    rows = made.dataset.test[np.arange(1)]
+    length = int(rows['audio_length'][0])
+    logs, names = hearing.alignment(made, result.state, rows['audio'][0, :length])
+    np.testing.assert_allclose(np.exp(logs).sum(-1), 1, rtol=1e-4)
+    heard = [names[n] for n in logs.argmax(-1)]
+    assert ''.join(s for s in dict.fromkeys(heard) if s) and names[4:] == ['a', 'b']

@@ -132,7 +132,9 @@ def test_files_are_transcribed(run, config, tmp_path, capsys, monkeypatch):
         x = rows['audio'][n, : rows['audio_length'][n]]
         soundfile.write(tmp_path / f'{n}.wav', x, RATE, subtype='PCM_16')
     monkeypatch.setattr(sys, 'argv', ['nnjax', 'predict', f'--workdir={folder}', str(tmp_path)])
-    cli.main()
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    assert done.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     expected = predict.predict(made, result.state, rows)['transcript'].tolist()
     assert lines == ['input,transcript'] + [f'{tmp_path}/{n}.wav,{expected[n]}' for n in range(3)]

@@ -29,12 +29,25 @@ NAMES = (*mocked_tfds.NAMES, *mocked_texts.NAMES)
 MOCKED = {'data.valid': '10', 'batch': '16'}
 ONE = {'buckets': '(64,)'}
 TINY = ONE | {'model.width': '32', 'model.heads': '2', 'model.layers': '1'}
+HEARD = {'model.width': '16', 'model.channels': '4'}
 SHORT = TINY | {'task.longest': '8'}
 NARROW = {'model.backbone.width': '0.1'}
 SCENES = NARROW | {'model.channels': '16', 'model.tower': '1'}
 # What would take long to compile or to search, made small; what fits few made-up examples.
 SMALL = {
     'ag_news_transformer': TINY,
+    'asterisk_ctc': {
+        'buckets': '(48000,)',
+        'model.width': '16',
+        'model.channels': '4',
+        'model.hidden': '8',
+        'model.layers': '1',
+        'task.beam': '2',
+    },
+    'commands_mlp': {'model.hidden': '(16,)'},
+    'commands_small': {'model.channels': '(4, 4, 8)'},
+    'commands_vgg': {'model.width': '0.0625'},
+    'digits_ctc': HEARD | {'buckets': '(32000,)', 'model.blocks': '1'},
     'digit_scenes': SCENES,
     'fashion_scenes': SCENES,
     'fashion_vit': {'model.depth': '1'},

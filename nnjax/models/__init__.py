@@ -3,6 +3,7 @@
 from nnjax.models.autoencoder import VAE, Autoencoder
 from nnjax.models.clusters import Clusters
 from nnjax.models.cnn import CNN
+from nnjax.models.conformer import Conformer
 from nnjax.models.deep_cnn import DeepCNN
 from nnjax.models.detector import Detector
 from nnjax.models.embedder import Embedder
@@ -10,6 +11,7 @@ from nnjax.models.googlenet import GoogLeNet
 from nnjax.models.mlp import MLP
 from nnjax.models.resnet import CifarResNet, ResNet
 from nnjax.models.rnn import RNN
+from nnjax.models.speech import ConvRNN, SeparableCNN, TimeCNN
 from nnjax.models.tabular import TabularMLP
 from nnjax.models.transformer import Transformer, TransformerDecoder, TransformerEncoder
 from nnjax.models.vgg import VGG
@@ -24,12 +26,16 @@ __all__ = [
     'Autoencoder',
     'CifarResNet',
     'Clusters',
+    'Conformer',
+    'ConvRNN',
     'DeepCNN',
     'Detector',
     'Embedder',
     'GoogLeNet',
     'ResNet',
+    'SeparableCNN',
     'TabularMLP',
+    'TimeCNN',
     'Transformer',
     'TransformerDecoder',
     'TransformerEncoder',

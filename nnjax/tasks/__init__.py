@@ -2,6 +2,7 @@
 
 from nnjax.tasks.classification import classification
 from nnjax.tasks.clustering import clustering
+from nnjax.tasks.ctc import ctc
 from nnjax.tasks.detection import detection
 from nnjax.tasks.language_model import language_model
 from nnjax.tasks.qa import qa
@@ -15,6 +16,7 @@ __all__ = [
     'Task',
     'classification',
     'clustering',
+    'ctc',
     'detection',
     'language_model',
     'qa',

@@ -1,4 +1,4 @@
-"""Handwritten digits, 8x8 pixels, through eight numbers: a denoising autoencoder."""
+"""Handwritten digits, 8x8 pixels, turned, moved and noisy, made whole again through ten numbers."""
 
 from nnjax import models, tasks
 from nnjax.config import base, bind
@@ -11,7 +11,8 @@ def get_config(arg=''):
     c.total = '200 epochs'
     c.data = bind(sources.Tfds, name='digits')
     c.prepare = 'scale(16)'
-    c.model = bind(models.Autoencoder, shape=(8, 8, 1), code=8, hidden=(256, 128), noise=0.2)
+    c.augment = 'keep | rotate(15) | translate(1)'
+    c.model = bind(models.Autoencoder, shape=(8, 8, 1), code=10, hidden=(256, 128), noise=0.2)
     c.task = bind(tasks.reconstruction)
     c.optim = bind(optim.make, name='adam', lr=0.002, decay='cosine')
     return c

@@ -50,7 +50,8 @@ def run(
       accumulate: microbatches in a step; the update equals the large batch's
       ema: decay of an exponential moving average of the parameters, which is then evaluated
       init_from: start from the best parameters of this run folder, or from a .safetensors file
-        with arrays named 'params/Conv_0/kernel'; a head for other classes starts afresh, and what
+        with arrays named 'params/Conv_0/kernel', or 'experiment:NAME', which is trained first, with
+        the same seed, into the folder 'first' of the run folder; a head for other classes starts afresh, and what
         `prepare` learned in that run, such as a vocabulary, holds here where `prepare` is the same
       init_fresh: regular expression of paths, such as 'Dense_1', that init_from need not fit: fresh
         here, left out there

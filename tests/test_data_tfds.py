@@ -44,10 +44,12 @@ def test_a_name_is_what_tfds_reads(name, prepared):
     dataset = opened(name, test=None)
     rows = dataset.train[np.arange(len(dataset.train))]
     labels = sorted(stock[n]['label'] for n in range(40))
+    labels = [name.decode() if isinstance(name, bytes) else name for name in labels]
     held = dataset.valid[np.arange(10)]
     assert (len(dataset.train), len(dataset.valid)) == (30, 10)
     assert sorted([*rows['label'], *held['label']]) == labels
-    assert len(dataset.labels) in (0, stock.dataset_info.features['label'].num_classes)
+    known = getattr(stock.dataset_info.features['label'], 'num_classes', 0)  # lfw's are texts
+    assert len(dataset.labels) in (0, known)
     assert ('coarse_label' in rows) == (name == 'cifar100')
     if name not in SIZE:
         key = lambda images: sorted(image.tobytes() for image in images)
@@ -55,7 +57,7 @@ def test_a_name_is_what_tfds_reads(name, prepared):
         assert key([*rows['image'], *held['image']]) == key(images)
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', [name for name in NAMES if name != 'lfw'])
 @pytest.mark.parametrize('streamed', [False, True])
 def test_it_trains(name, streamed, monkeypatch, tmp_path):
     if streamed:

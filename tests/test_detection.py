@@ -83,6 +83,12 @@ def test_a_class_that_there_is_not_makes_the_loss_nan():
         tasks.detection().loss(outputs(), {**BATCH, 'label': LABELS[:, :2]})
 
 
+def test_without_its_judge_it_is_refused_at_once(monkeypatch):
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'nnjax\[detection\]'"):
+        tasks.detection()
+
+
 def perfect(boxes, labels, score=0.9):
     return {
         'detected_boxes': boxes.copy(),

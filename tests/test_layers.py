@@ -16,7 +16,7 @@ ALLOWED = {
     'ops': set(),
     'models': {'ops'},
     'tasks': {'ops'},
-    'data': {'schema'},
+    'data': {'schema', 'ops'},
     'schema': set(),
     'defaults': {'schema'},
     'config': {'schema', 'defaults'},

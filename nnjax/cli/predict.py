@@ -1,6 +1,6 @@
-"""writes what a run says of images, tables, lines of text or other files
+"""writes what a run says of images, sounds, tables, lines of text or other files
 
-Images are files or a folder; arrays .npz or .npy; tables .csv; texts a file of lines, '-' for
+Images and sounds are files or a folder; arrays .npz or .npy; tables .csv; texts a file of lines, '-' for
 standard input, or fields of .jsonl, .tsv and .csv. The answer is a CSV or JSON lines file, or lines
 of text alone, by its ending; CSV on standard output without --output. A box is [top, left, bottom,
 right] in shares of the picture as the model sees it, scaled to cover its input and cut about the
@@ -88,7 +88,9 @@ def run(parsed: options.Options) -> None:
 
 def _read(parsed: options.Options, made):
     """What was typed and named -> (a name each, raw arrays)."""
-    from nnjax.data import files
+    from nnjax.data import augment, files, recordings
+    from nnjax.data import spec as specs
+    from nnjax.data.augment import chain
     from nnjax.data.text import inputs
 
     data, spec = made.dataset, made.dataset.train.spec
@@ -96,6 +98,9 @@ def _read(parsed: options.Options, made):
         raise UserError('--text: this run takes no texts')
     if parsed.flags.text:
         return inputs.typed(parsed.flags.text, spec)
+    if 'audio' in spec and recordings.are_sounds(parsed.arguments):
+        rate = chain.rate(specs.parse(made.config.augment, augment))
+        return recordings.read(parsed.arguments, spec, rate)
     if inputs.fields(spec):
         return inputs.read(parsed.arguments, spec)
     names, arrays = files.read(parsed.arguments, spec, data.columns, data.categories)

@@ -81,7 +81,11 @@ def _run(spec: str, parsed: options.Options) -> None:
         print(f'{workdir} is finished; a new --workdir starts again')
     path = report.write(workdir)
     final = result.records[-1]
-    shown = [n for n in ('loss', 'accuracy', 'macro_f1') if final.get(n) is not None]
+    shown = [
+        n
+        for n in ('loss', 'accuracy', 'macro_f1', 'r2', 'rmse', 'elbo', 'nmi')
+        if final.get(n) is not None
+    ]
     print(
         f'{final["split"]} '
         + '  '.join(f'{n} {final[n]:.4f}' for n in shown)

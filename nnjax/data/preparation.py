@@ -89,8 +89,11 @@ class Preparation:
     @functools.cached_property
     def spec(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """{field: (shape, dtype)} of a prepared example; reads no data."""
-        # Ones, for their logarithms are finite too.
-        ones = {n: np.ones((2, *shape), dtype) for n, (shape, dtype) in self._train.spec.items()}
+        # Ones, for their logarithms are finite too; empty texts, in which no symbol is unknown.
+        ones = {
+            n: np.full((2, *shape), '' if np.dtype(dtype).kind == 'T' else 1, dtype)
+            for n, (shape, dtype) in self._train.spec.items()
+        }
         made = _learned(self._operations, ones)[1]
         return {n: (a.shape[1:], a.dtype) for n, a in made.items() if not texts.is_text(a)}
 

@@ -143,3 +143,26 @@ def hold_out(source: Source, text: str, what: str, seed: int = 0) -> tuple[Sourc
     shuffled = permutation(seed, np.zeros_like(places), places, size)
     kept, held = np.sort(shuffled[:-count]), np.sort(shuffled[-count:])
     return Slice(source, kept), Slice(source, held)
+
+
+def dataset(
+    train: Source, valid: Source | str | None, test: Source | str | None, labels, seed: int = 0
+) -> Dataset:
+    """Holds out what are shares, test first, so that it does not depend on the validation split."""
+    if isinstance(test, str):
+        train, test = hold_out(train, test, 'test', seed)
+    if isinstance(valid, str):
+        train, valid = hold_out(train, valid, 'valid', seed)
+    for what, source in (('valid', valid), ('test', test)):
+        if source is not None and source.spec != train.spec:
+            raise UserError(
+                f'the {what} split {_describe(source.spec)} is not like the training '
+                f'split {_describe(train.spec)}'
+            )
+        if source is not None and not len(source):
+            raise UserError(f'the {what} split is empty')
+    return Dataset(train, valid, test, tuple(labels))
+
+
+def _describe(spec) -> str:
+    return '(' + ', '.join(f'{n} {d} {list(s)}' for n, (s, d) in spec.items()) + ')'

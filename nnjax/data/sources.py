@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from nnjax.data import coco, files, folder, identities, split, tables, tfds
-from nnjax.data.source import Dataset, Rows, Source, hold_out, is_share
+from nnjax.data.sound_sources import Sounds, Transcribed
+from nnjax.data.source import Dataset, Rows, Source, dataset, is_share
 from nnjax.data.text.sources import Jsonl, Parallel, Table, Text
 from nnjax.errors import UserError
 from nnjax.fields import Count, Natural
@@ -27,9 +28,11 @@ __all__ = [
     'Jsonl',
     'Npz',
     'Parallel',
+    'Sounds',
     'Table',
     'Text',
     'Tfds',
+    'Transcribed',
 ]
 
 Size = Count | tuple[Count, Count]
@@ -71,7 +74,7 @@ def Tfds(
                     f'data.{other}={texts[other]!r}'
                 )
     found = tfds.sources(opened, pieces, _sides(size))
-    return _dataset(
+    return dataset(
         found['train'], found.get('valid', valid), found.get('test', test), opened.labels, seed
     )
 
@@ -141,7 +144,7 @@ def Folder(
         found = [root / name for name in names if nested and (root / name).is_dir()]
         return read(found[0], labels, channels=channels)[0] if found else None
 
-    return _dataset(train, own('valid', 'val') or valid, own('test') or test, labels)
+    return dataset(train, own('valid', 'val') or valid, own('test') or test, labels)
 
 
 def Coco(
@@ -171,7 +174,7 @@ def Coco(
         what: (read(names, like=(train, labels)) or (None,))[0]
         for what, names in (('valid', ('valid', 'val')), ('test', ('test',)))
     }
-    return _dataset(train, own['valid'] or valid, own['test'] or test, labels)
+    return dataset(train, own['valid'] or valid, own['test'] or test, labels)
 
 
 def Csv(
@@ -212,7 +215,7 @@ def Csv(
         table.notes.extend(other.notes)
         return Rows(other.arrays)
 
-    made = _dataset(Rows(table.arrays), own(valid), own(test), table.labels, seed)
+    made = dataset(Rows(table.arrays), own(valid), own(test), table.labels, seed)
     for note in table.notes:
         print(note, file=sys.stderr)
     return dataclasses.replace(made, columns=table.columns, categories=table.categories)
@@ -240,27 +243,4 @@ def _sides(size: Size | None) -> tuple[int, int] | None:
 def _splits(splits: dict[str, dict[str, np.ndarray]], valid, test, labels) -> Dataset:
     """A dataset of arrays; `valid` and `test` are shares for where there are none."""
     rows = {what: Rows(fields) for what, fields in splits.items()}
-    return _dataset(rows['train'], rows.get('valid', valid), rows.get('test', test), labels)
-
-
-def _dataset(
-    train: Source, valid: Source | str | None, test: Source | str | None, labels, seed: int = 0
-) -> Dataset:
-    """Holds out what are shares, test first, so that it does not depend on the validation split."""
-    if isinstance(test, str):
-        train, test = hold_out(train, test, 'test', seed)
-    if isinstance(valid, str):
-        train, valid = hold_out(train, valid, 'valid', seed)
-    for what, source in (('valid', valid), ('test', test)):
-        if source is not None and source.spec != train.spec:
-            raise UserError(
-                f'the {what} split {_describe(source.spec)} is not like the training '
-                f'split {_describe(train.spec)}'
-            )
-        if source is not None and not len(source):
-            raise UserError(f'the {what} split is empty')
-    return Dataset(train, valid, test, tuple(labels))
-
-
-def _describe(spec) -> str:
-    return '(' + ', '.join(f'{n} {d} {list(s)}' for n, (s, d) in spec.items()) + ')'
+    return dataset(rows['train'], rows.get('valid', valid), rows.get('test', test), labels)

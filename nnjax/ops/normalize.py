@@ -78,6 +78,12 @@ def _backward(epsilon, relu, axis, saved, cotangents):
 batch_norm.defvjp(_forward, _backward)
 
 
+def batch_mean(x: jax.Array, axis: str | None = None) -> jax.Array:
+    """x [N, ...] -> its mean [...] over the rows of all devices of the axis `axis`, if any."""
+    mean = jnp.mean(x, 0)
+    return lax.pmean(mean, axis) if axis else mean  # every device has as many rows
+
+
 def layer_norm(x, scale, bias, epsilon: float = 1e-5, relu: bool = False):
     """x [..., C], each position normalised over its channels (Ba et al., 2016); scale, bias [C]."""
     return _by_own_statistics(x, (x.ndim - 1,), scale, bias, epsilon, relu)

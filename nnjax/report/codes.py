@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from nnjax.report import pictures, scatter
+from nnjax.report import diagrams, pictures, scatter
 from nnjax.report.cards import Card, Section
 from nnjax.report.folder import Run
 from nnjax.report.svg import Markup, join, tag
 
+MOST = 30  # clusters or classes whose table is drawn
 CELL = 56  # pixels of the page across a picture, about
 
 
@@ -36,6 +37,12 @@ def sections(run: Run) -> list[Section]:
     if walks is not None and walks.ndim == 5:
         note = "Each row goes straight from one example's code to another's."
         cards.append(Card('Walks', grid(walks), '', note))
+    centres = found.get('gallery_centres')
+    if centres is not None and centres.ndim == 5:
+        note = "What the centres decode to; a column is a cluster's."
+        cards.append(Card('Centres', grid(centres.swapaxes(0, 1)), '', note))
+    if (card := matches(run)) is not None:
+        cards.append(card)
     if (code := found.get('code')) is not None and code.ndim == 2 and len(code) > 2:
         cards.append(plane(run, code))
     return [Section('codes', 'Codes', tuple(cards))] if cards else []
@@ -58,6 +65,28 @@ def grid(images: np.ndarray) -> Markup:
     )
 
 
+def matches(run: Run) -> Card | None:
+    """Classes by clusters, each class's row with the cluster that fits it best on the diagonal."""
+    from scipy.optimize import linear_sum_assignment
+
+    clusters, label = run.predictions.get('cluster'), _classes(run)
+    if clusters is None or label is None or clusters.shape != label.shape or not len(label):
+        return None
+    assignment = run.predictions.get('assignment')
+    count = assignment.shape[-1] if assignment is not None else int(clusters.max()) + 1
+    size = max(count, int(label.max()) + 1)
+    if size > MOST or label.min() < 0:
+        return None
+    counts = np.zeros((size, size), int)
+    np.add.at(counts, (label, clusters), 1)
+    rows, columns = linear_sum_assignment(counts, maximize=True)
+    right = counts[rows, columns].sum() / counts.sum()
+    names = [name_of(run, n) for n in range(size)]
+    body = diagrams.confusion(counts[:, columns].tolist(), names)
+    note = 'Columns are clusters, each under the class that it fits best.'
+    return Card('Clusters and classes', body, f'{right:.1%} on the diagonal', note)
+
+
 def plane(run: Run, code: np.ndarray) -> Card:
     """The codes in two dimensions, the first two principal components of more, by class."""
     kept = np.isfinite(code).all(1)
@@ -69,13 +98,8 @@ def plane(run: Run, code: np.ndarray) -> Card:
         code = centred @ axes[:2].T
         part = float(np.square(sizes[:2]).sum() / max(np.square(sizes).sum(), 1e-30))
         names, share = ('first component', 'second component'), f'{part:.0%} of the variance'
-    task = run.config.get('task')
-    label = run.predictions.get(str(task.get('label') or 'label') if isinstance(task, dict) else '')
-    if label is None:
-        label = run.predictions.get('label')
-    classes = None
-    if label is not None and label.shape == kept.shape and label.dtype.kind in 'iu':
-        classes = label[kept]
+    label = _classes(run)
+    classes = label[kept] if label is not None and label.shape == kept.shape else None
     if code.shape[1] < 2:
         code = np.c_[code, np.zeros(len(code)) if classes is None else classes]
     body = scatter.points(code[:, 0], code[:, 1], names, classes)
@@ -86,11 +110,23 @@ def plane(run: Run, code: np.ndarray) -> Card:
 
 def legend(run: Run, classes: np.ndarray) -> Markup:
     """The classes' names beside their colours."""
-    names = [str(name) for name in run.predictions.get('labels', ())]
-    known = np.unique(classes)[: scatter.HUES]
-    name = lambda n: names[n] if 0 <= n < len(names) else str(n)
     entries = [
-        tag('span', tag('span', class_=f'swatch hue{n % scatter.HUES}'), ' ', name(int(n)))
-        for n in known
+        tag('span', tag('span', class_=f'swatch hue{n % scatter.HUES}'), ' ', name_of(run, int(n)))
+        for n in np.unique(classes)[: scatter.HUES]
     ]
     return tag('p', *entries, class_='legend')
+
+
+def name_of(run: Run, number: int) -> str:
+    """A class's name, or its number."""
+    names = run.predictions.get('labels', ())
+    return str(names[number]) if 0 <= number < len(names) else str(number)
+
+
+def _classes(run: Run) -> np.ndarray | None:
+    """The examples' classes [N], where they have any."""
+    task = run.config.get('task')
+    name = str(task.get('label') or 'label') if isinstance(task, dict) else 'label'
+    label = run.predictions.get(name)
+    plain = label is not None and label.ndim == 1 and label.dtype.kind in 'iu'
+    return label if plain else None

@@ -16,12 +16,16 @@ METERS = {
 }
 LOG_SPREAD = {'lr': math.inf, 'grad_norm': 30, 'step_milliseconds': 8}  # see charts.lines
 LOWER_IS_BETTER = re.compile(
-    r'(^|_)(loss|error|nll|perplexity|brier|ece|mae|mse|rmse|wer|cer|eer|entropy)($|_)'
+    r'(^|_)(loss|error|nll|perplexity|brier|ece|mae|mse|rmse|wer|cer|eer|entropy|divergence)($|_)'
 )
 MOST_CHARTS = 14
 LEADING = (
     'accuracy',
     'macro_f1',
+    'nmi',
+    'r2',
+    'rmse',
+    'elbo',
     'AP',
     'AP50',
     'eer',

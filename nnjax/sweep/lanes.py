@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from nnjax import build, schema
@@ -66,6 +65,7 @@ class Lanes:
         self._valid = made.dataset.valid and Evaluator(made, made.dataset.valid)
         self._chunked = runner.chunked(made)
         self._checkpoints = checkpoints and checkpoint.Checkpoints(checkpoints, made.config.keep)
+        self._first_runs = checkpoints and checkpoints.with_name(f'{checkpoints.name}-first')
         self._seats = self._begin()
         self._rows = Rows(made, self.seeds.tolist(), self.step)
         self._placed()
@@ -99,14 +99,14 @@ class Lanes:
         on = list(range(len(self.points)))
         if self._checkpoints and self._checkpoints.steps():
             placed = lambda leaf: self.run.placement.replicated
-            whole = self._checkpoints.restore(template(self.made, len(on)), placed)
+            whole = self._checkpoints.restore(programs.template(self.made, len(on)), placed)
             whole = jax.device_get(whole)
             self.numbers, self.step = whole['numbers'], int(whole['step'])
             on = np.flatnonzero(whole['on']).tolist()
             whole = {name: whole[name] for name in ('carry', 'best')}
         else:
-            given, _ = initial.given(self.made)
-            whole = seats.stack([self._first(lane, given) for lane in on])
+            given = initial.of_seeds(self.made, self.seeds.tolist(), self._first_runs)
+            whole = seats.stack([self._first(lane, given[int(self.seeds[lane])]) for lane in on])
         return Seats(whole, on, *self._size, self.run.placement)
 
     def _first(self, lane: int, given: Mapping) -> Tree:
@@ -288,13 +288,3 @@ class Lanes:
     def close(self) -> None:
         if self._checkpoints:
             self._checkpoints.close()
-
-
-def template(made: Setup, count: int) -> Tree:
-    """The shapes of a checkpoint of so many lanes."""
-    carry, best = jax.eval_shape(lambda s: runner.first(made, s), made.state)
-    one = {'carry': carry, 'best': best, 'numbers': made.hyperparameters, 'on': np.bool_(True)}
-    shapes = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((count, *jnp.shape(x)), jnp.result_type(x)), one
-    )
-    return {**shapes, 'step': jax.ShapeDtypeStruct((), np.int32)}

@@ -16,6 +16,7 @@ import numpy as np
 from nnjax.sweep.seats import Seats
 from nnjax.training import runner, step
 from nnjax.training.parallel import Placement
+from nnjax.training.setup import Setup
 from nnjax.training.state import State
 
 LANES, SHARED = True, False  # which arguments have an axis of lanes in front
@@ -136,6 +137,16 @@ class _Compilations:
 
 
 _compilations = _Compilations()
+
+
+def template(made: Setup, count: int) -> Any:
+    """The shapes of a checkpoint of so many lanes."""
+    carry, best = jax.eval_shape(lambda s: runner.first(made, s), made.state)
+    one = {'carry': carry, 'best': best, 'numbers': made.hyperparameters, 'on': np.bool_(True)}
+    shapes = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((count, *jnp.shape(x)), jnp.result_type(x)), one
+    )
+    return {**shapes, 'step': jax.ShapeDtypeStruct((), np.int32)}
 
 
 def _over_groups(group: Callable, each: int, looped: bool) -> Callable:

@@ -6,7 +6,7 @@ import shutil
 import jax
 
 from nnjax import schema
-from nnjax.sweep import lanes, plan, seats, table
+from nnjax.sweep import plan, programs, seats, table
 from nnjax.sweep.folder import SweepFolder
 from nnjax.sweep.points import Point
 from nnjax.sweep.width import Wave
@@ -34,7 +34,7 @@ def write(
     number, wave = next((n, w) for n, w in enumerate(waves) if point in w.points)
     own = made[wave.group]
     checkpoints = Checkpoints(folder.groups / str(number))
-    template = lanes.template(own, len(wave.points))
+    template = programs.template(own, len(wave.points))
     whole = jax.device_get(checkpoints.restore(template, lambda leaf: own.placement.replicated))
     checkpoints.close()
     lane = seats.pick({n: whole[n] for n in ('carry', 'best')}, wave.points.index(point))

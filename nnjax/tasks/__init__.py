@@ -1,6 +1,8 @@
 """Tasks by name: what a config's `task` section may bind."""
 
 from nnjax.tasks.classification import classification
+from nnjax.tasks.clustering import clustering
+from nnjax.tasks.ctc import ctc
 from nnjax.tasks.detection import detection
 from nnjax.tasks.language_model import language_model
 from nnjax.tasks.qa import qa
@@ -13,6 +15,8 @@ from nnjax.tasks.verification import verification
 __all__ = [
     'Task',
     'classification',
+    'clustering',
+    'ctc',
     'detection',
     'language_model',
     'qa',

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from nnjax.fields import NonNegative, Positive
 from nnjax.ops import losses
-from nnjax.tasks.task import Batch, Task, Weighted
+from nnjax.tasks.task import Batch, Task, Weighted, with_clean
 
 SHOWN, WALKS, STEPS = 16, 4, 9  # examples, walks between two codes, steps of a walk
 SAMPLES = 32
@@ -19,6 +19,9 @@ def reconstruction(
     input: str = 'image',
 ) -> Task:
     """The example itself; the model gives {'reconstruction': like the example, 'code': [B, D]}.
+
+    Where `augment` begins with `keep`, it is the example before augmentation: codes then learn to
+    leave out what augmentation changes.
 
     The loss is the mean over an example's numbers. With 'binary' the model gives logits and the
     example's numbers are in [0, 1].
@@ -32,22 +35,24 @@ def reconstruction(
 
     def loss_values(outputs: dict, batch: Batch) -> Weighted:
         extra = (huber_delta,) if loss == 'huber' else ()
-        given, wanted = _flat(outputs['reconstruction']), _flat(batch[input])
+        given, wanted = _flat(outputs['reconstruction']), _flat(with_clean(batch, input)[-1])
         return _each(getattr(losses, loss)(given, wanted, *extra))
 
     def batch_metrics(outputs: dict, batch: Batch) -> dict[str, Weighted]:
         given = values_of(_flat(outputs['reconstruction']))
-        return {'mse': _each(losses.mse(given, _flat(batch[input])))}
+        return {'mse': _each(losses.mse(given, _flat(with_clean(batch, input)[-1])))}
 
     def predict(apply, batch: Batch) -> dict[str, jax.Array]:
         outputs = apply(batch[input])
         given = values_of(_flat(outputs['reconstruction']))
         return {'code': outputs['code'], 'error': losses.mse(given, _flat(batch[input]))}
 
-    def gallery(apply, batch: Batch) -> dict[str, jax.Array]:
-        return _gallery(apply, batch[input][:SHOWN], values_of)
+    def pictures(apply, batch: Batch) -> dict[str, jax.Array]:
+        return gallery(apply, batch[input], values_of)
 
-    return Task(lambda batch: (batch[input],), loss_values, batch_metrics, predict, gallery=gallery)
+    return Task(
+        lambda batch: (batch[input],), loss_values, batch_metrics, predict, gallery=pictures
+    )
 
 
 def vae(
@@ -100,17 +105,20 @@ def vae(
         outputs = apply(batch[input])
         return {'code': outputs['code'], 'elbo': batch_metrics(outputs, batch)['elbo'][0]}
 
-    def gallery(apply, batch: Batch) -> dict[str, jax.Array]:
-        found = _gallery(apply, batch[input][:SHOWN], values_of)
+    def pictures(apply, batch: Batch) -> dict[str, jax.Array]:
+        found = gallery(apply, batch[input], values_of)
         code = apply(batch[input][:1], method='encode')
         drawn = jax.random.normal(jax.random.key(0), (SAMPLES, code.shape[-1]))
         return {**found, 'samples': values_of(apply(drawn, method='decode'))}
 
-    return Task(lambda batch: (batch[input],), loss_values, batch_metrics, predict, gallery=gallery)
+    return Task(
+        lambda batch: (batch[input],), loss_values, batch_metrics, predict, gallery=pictures
+    )
 
 
-def _gallery(apply, images: jax.Array, values_of) -> dict[str, jax.Array]:
+def gallery(apply, images: jax.Array, values_of) -> dict[str, jax.Array]:
     """Examples, what comes back of them (of their codes' means), and walks between codes."""
+    images = images[:SHOWN]
     code = apply(images, method='encode')
     found = {'images': images, 'reconstructions': values_of(apply(code, method='decode'))}
     outputs = apply(images, method='__call__', train=True, rngs={'dropout': jax.random.key(0)})

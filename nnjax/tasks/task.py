@@ -36,6 +36,9 @@ class Task:
         a field's text; outside the device they are those characters.
       gallery: (apply, batch) -> {name: array}, pictures of a few examples for the report, made once
         at the end of a run of the first rows of its final split; apply is that of `predict`.
+      begin: (predictions, shapes, seed) -> {'params/centres': array}, initial values that follow
+        from the predictions over the training split, made once when a run begins; `shapes` are
+        those of all the model's arrays, by name.
       row: (one example's predictions {name: array}, class names) -> what `nnjax predict` writes of
         it, on the host; where it is None, each prediction under its name.
     """
@@ -48,6 +51,7 @@ class Task:
     texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     quotes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     gallery: Callable[[Callable, Batch], dict[str, jax.Array]] | None = None
+    begin: Callable[[dict, dict[str, tuple[int, ...]], int], dict[str, np.ndarray]] | None = None
     row: Callable[[dict[str, np.ndarray], tuple[str, ...]], dict[str, Any]] | None = None
 
 
@@ -55,6 +59,11 @@ def field(batch: Batch, name: str) -> tuple[jax.Array, ...]:
     """A field as models take it: its array, then what else it has of `COMPANIONS`."""
     names = (name, *(f'{name}_{kind}' for kind in COMPANIONS))
     return tuple(batch[n] for n in names if n in batch)
+
+
+def with_clean(batch: Batch, name: str) -> tuple[jax.Array, ...]:
+    """A field, then what it was before augmentation, where the operation `keep` has kept that."""
+    return tuple(batch[n] for n in (name, f'{name}_clean') if n in batch)
 
 
 def following(batch: Batch, name: str) -> jax.Array:

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from nnjax.data import augment, pipeline, spec
-from nnjax.data.augment import chain
+from nnjax.data.augment import chain, features, sound
 from nnjax.training import runner, step
 from nnjax.training.setup import Setup
 
@@ -77,18 +77,22 @@ def augmented(made: Setup, number: int, count: int) -> dict[str, np.ndarray]:
 
 
 def operations(made: Setup, number: int, pairs: int) -> dict[str, np.ndarray]:
-    """Images [2 * pairs, H, W, C] after each operation, by name, with its defaults.
+    """Images [2 * pairs, H, W, C] after each operation on images, by name, with its defaults.
 
     Under '' they are as prepared. `number` tells which images, were so many in a step.
     """
+    names = ['', *(n for n in spec.operations(augment) if not _on_sound(n))]
 
     @jax.jit
     def run(key, batch):
-        names = ['', *spec.operations(augment)]
         return {n: chain.train(spec.parse(n, augment), key, batch)['image'] for n in names}
 
     key = step.step_key(np.uint32(made.config.seed), np.int32(number))
     return jax.device_get(run(key, _plain(made, number, 2 * pairs)))
+
+
+def _on_sound(name: str) -> bool:
+    return getattr(augment, name).__module__ in (sound.__name__, features.__name__)
 
 
 def _plain(made: Setup, number: int, batch: int, count: int | None = None) -> dict[str, np.ndarray]:

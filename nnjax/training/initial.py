@@ -3,8 +3,10 @@
 They are named 'params/Conv_0/kernel', 'batch_stats/BatchNorm_0/mean': a collection and a path in it.
 """
 
+import contextlib
 import dataclasses
 import functools
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nnjax import config as configs
 from nnjax.errors import UserError
-from nnjax.training import paths, restore, step
+from nnjax.tasks.task import Task
+from nnjax.training import evaluate, paths, restore, runner, step
 from nnjax.training.setup import Setup
 from nnjax.training.state import State
 
+EXPERIMENT = 'experiment:'  # what `init_from` begins with where it names one, to be trained first
 SHOWN = 3  # arrays that a line names, at most
 
 
-def given(made: Setup) -> tuple[dict[str, np.ndarray], str]:
-    """A run's parts -> (what `init_from` gives to `step.init`, by name; what that is, in a line).
+def given(
+    made: Setup, seed: int | None = None, folder: Path | None = None, quiet: bool = True
+) -> tuple[dict[str, np.ndarray], str]:
+    """A run's parts -> (what it begins with, by name, see `step.init`; what that is, in a line).
+
+    That is what `init_from` gives, and then what the task makes of predictions over the training
+    split. `seed` is the run's, the config's where none is given; `folder` is where an experiment
+    that `init_from` names is trained first, a folder that is soon gone where there is none.
 
     Every array must be in both, with one shape, and is cast to the model's type. Two kinds start
     afresh instead: a head for another number of classes, and whatever `init_fresh` names, which
@@ -31,12 +42,37 @@ def given(made: Setup) -> tuple[dict[str, np.ndarray], str]:
     Raises:
       UserError: `init_from` cannot be read, or an array does not fit.
     """
+    seed = made.config.seed if seed is None else seed
+    taken, said = _taken(made, seed, folder, quiet)
+    if _task(made).begin:
+        taken |= _begun(made, taken, seed)
+    return taken, said
+
+
+def of_seeds(made: Setup, seeds: Iterable[int], folder: Path | None) -> dict[int, dict]:
+    """What runs that differ in their seeds begin with, by seed."""
+    seeds = sorted(set(seeds))
+    if not _task(made).begin and not (made.config.get('init_from') or '').startswith(EXPERIMENT):
+        return dict.fromkeys(seeds, given(made)[0])
+    return {seed: given(made, seed, folder and folder / str(seed))[0] for seed in seeds}
+
+
+def _task(made: Setup) -> Task:
+    return made.program.task(made.hyperparameters['task'])
+
+
+def _taken(made: Setup, seed: int, folder: Path | None, quiet: bool) -> tuple[dict, str]:
     source, fresh = made.config.get('init_from'), made.config.get('init_fresh')
     if not source:
         if fresh:
             raise UserError(f'init_fresh={fresh!r} says nothing without init_from')
         return {}, ''
-    there, here = read(source), _variables(made.state)
+    here = _variables(made.state)
+    if source.startswith(EXPERIMENT):
+        name = source.removeprefix(EXPERIMENT)
+        there = _trained(name, made.config.smoke, seed, folder, quiet)
+    else:
+        there = read(source)
     if not any(name.startswith('params/') for name in there):
         raise UserError(
             f'init_from={source!r} has {_list(map(repr, there)) or "no array"}; '
@@ -60,6 +96,31 @@ def given(made: Setup) -> tuple[dict[str, np.ndarray], str]:
     return taken, _summary(there, here, left)
 
 
+def _trained(
+    name: str, smoke: bool, seed: int, folder: Path | None, quiet: bool
+) -> dict[str, np.ndarray]:
+    """Trains an experiment, or goes on with it -> its best parameters."""
+    from nnjax.training import loop
+
+    with contextlib.ExitStack() as stack:
+        place = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        # Devices are left as that experiment has them: what the task begins with may leap at a
+        # last bit, and shall not depend on how this run is shared out.
+        config = configs.load(f'{name}:smoke' if smoke else name, {'seed': str(seed)})
+        loop.train(config, place / 'first', experiment=name, quiet=quiet)
+        return restore.arrays(place / 'first')
+
+
+def _begun(made: Setup, taken: Mapping, seed: int) -> dict[str, np.ndarray]:
+    """What the task makes of its predictions over the training split."""
+    init = runner.compiled(made.program, made.placement, 'init')
+    batch = {n: np.zeros(s.shape, s.dtype) for n, s in made.batch_shapes(1).items()}
+    state = init(np.uint32(seed), batch, made.hyperparameters, taken)
+    predictions = evaluate.Evaluator(made, made.dataset.train).predictions(state)
+    shapes = {name: array.shape for name, array in _variables(made.state).items()}
+    return _task(made).begin(predictions, shapes, seed)
+
+
 def read(source: str) -> dict[str, np.ndarray]:
     """A run folder, whose best parameters count, or a .safetensors file -> its arrays by name."""
     path = Path(source)
@@ -67,8 +128,8 @@ def read(source: str) -> dict[str, np.ndarray]:
         return restore.arrays(path)
     if path.suffix != '.safetensors' or not path.is_file():
         raise UserError(
-            f'init_from={source!r} is neither a run folder nor a .safetensors file'
-            + ('' if path.exists() else ': it does not exist')
+            f'init_from={source!r} is neither a run folder nor a .safetensors file nor '
+            "'experiment:NAME'" + ('' if path.exists() else ': it does not exist')
         )
     from safetensors import SafetensorError
     from safetensors.numpy import load_file

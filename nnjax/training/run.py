@@ -57,7 +57,8 @@ class Run:
         self.made, self.stop = made, False
         self.folder = folder if hosts.first() else None  # where this process writes
         resumes = folder and checkpoint.steps(folder.checkpoints)
-        given, taken = ({}, '') if resumes else initial.given(made)
+        place = folder and folder.path
+        given, taken = ({}, '') if resumes else initial.given(made, folder=place, quiet=quiet)
         self._began = self._window_began = time.monotonic()
         self._window_step = 0
         self._data = feed.resident(made)

@@ -63,7 +63,7 @@ def init(
 
     The arrays {'params/Dense_0/kernel': ...} that are `given` take the place of random ones.
     """
-    inputs = program.task(hyperparameters['task']).inputs(batch)
+    inputs = program.task(hyperparameters['task']).inputs(_seen(program, batch))
     variables = program.model.init(jax.random.key(seed), *inputs, train=False)
     variables = paths.replaced(variables, given)
     params = variables.pop('params', {})
@@ -197,6 +197,12 @@ def apply(program: Program, state: State) -> Callable:
         return program.model.apply(variables, *inputs, method=method, **options)
 
     return call
+
+
+def outputs(program: Program, state: State, batch: Batch, hyperparameters: dict) -> Any:
+    """What the model gives for a batch as evaluation sees it."""
+    task = program.task(hyperparameters['task'])
+    return apply(program, state)(*task.inputs(_seen(program, batch)))
 
 
 def means(sums: Sums) -> dict[str, float]:

@@ -54,6 +54,12 @@ def evaluate(operations: Sequence[Operation | Pairwise], batch: Batch) -> Batch:
     return batch
 
 
+def rate(operations: Sequence[Operation | Pairwise]) -> int | None:
+    """Samples a second of the sounds that the operations read, if they read any."""
+    found = (operation.rate for operation in operations if isinstance(operation, Always))
+    return next(filter(None, found), None)
+
+
 def view(operations: Sequence[Operation], key: jax.Array, batch: Batch) -> Batch:
     """A batch after the operations, every example by the same key: each is a function of itself."""
     for number, operation in enumerate(operations):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nnjax.data.augment.operation import Always, Operation, on_image
+from nnjax.data.augment.operation import Always, Operation, image_of, on_image
 from nnjax.errors import UserError
 from nnjax.fields import Fraction, NonNegative, Positive, Range
 
@@ -72,7 +72,7 @@ def normalize(
         shift, scale = (_channels(name, x, image) for name, x in (('mean', mean), ('std', std)))
         return ((image.astype(jnp.float32) - shift) / scale).astype(image.dtype)
 
-    return Always(change)
+    return Always(lambda example: {**example, 'image': change(image_of(example))})
 
 
 def _channels(name: str, values, image: jax.Array) -> jax.Array:

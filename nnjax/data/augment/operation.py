@@ -19,13 +19,15 @@ class Always:
     """An operation that chance has no part in: what the model learns on, it is asked on.
 
     Attributes:
-      change: image -> image.
+      change: example -> example.
+      rate: samples a second of the sound that it reads, if it reads any.
     """
 
-    change: Callable[[jax.Array], jax.Array]
+    change: Callable[[Example], Example]
+    rate: int | None = None
 
     def __call__(self, key: jax.Array | None, example: Example) -> Example:
-        return {**example, 'image': self.change(image_of(example))}
+        return self.change(example)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Pairwise:
 def on_image(function: Callable[[jax.Array, jax.Array], jax.Array]) -> Operation:
     """(key, image) -> image, as an operation on examples."""
     return lambda key, example: {**example, 'image': function(key, image_of(example))}
+
+
+def keep() -> Operation:
+    """Keeps the image as it is now beside what later operations make of it: 'image_clean'."""
+    return lambda key, example: {**example, 'image_clean': image_of(example)}
 
 
 def moving(function: Callable[[jax.Array, jax.Array], tuple[jax.Array, Follow]]) -> Operation:
@@ -92,3 +99,32 @@ def image_of(example: Example) -> jax.Array:
             "see prepare, e.g. prepare='scale'"
         )
     return image
+
+
+def sound_of(example: Example, axes: int) -> tuple[jax.Array, jax.Array | None]:
+    """The example's sound, samples [T] (1 axis) or features [T, F] (2), and its length or None.
+
+    Whole numbers of 16 bits become real numbers in [-1, 1).
+
+    Raises:
+      UserError: there is none, or it is no such array.
+    """
+    x = example.get('audio')
+    if x is None:
+        raise UserError(f"augment needs the field 'audio'; the data has: {', '.join(example)}")
+    if x.dtype == jnp.int16:
+        x = x.astype(jnp.float32) / 32768
+    if x.ndim != axes or not jnp.issubdtype(x.dtype, jnp.floating):
+        wanted = (
+            'samples [T]: it belongs before log_mel or mfcc',
+            'features [T, F]: put log_mel or mfcc before it',
+        )
+        raise UserError(
+            f'augment: the operation takes {wanted[axes - 1]}, not {x.dtype} {list(x.shape)}'
+        )
+    return x, example.get('audio_length')
+
+
+def with_sound(example: Example, x: jax.Array, length: jax.Array | None) -> Example:
+    """The example with another sound, and its length, if it has one."""
+    return {**example, 'audio': x, **({} if length is None else {'audio_length': length})}

@@ -14,12 +14,16 @@ from nnjax import cache
 from nnjax.errors import UserError, nearest
 
 OWN = (
+    'asterisk_prompts',
     'descriptions',
     'diabetes',
     'digit_scenes',
     'digits',
+    'espeak_commands',
+    'espeak_digits',
     'fashion_mnist',
     'fashion_scenes',
+    'fillets_dialogues',
     'kjv',
     'number_words',
     'opinions',

@@ -1,4 +1,4 @@
-"""What nnjax's own builders of texts have in common."""
+"""What nnjax's own builders of texts and sounds have in common."""
 
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +17,9 @@ def builder(
     splits: Mapping[str, Callable[[], Iterable[dict]]],
     version: str = '1.0.0',
 ):
-    """A name, what the set is, {field: str, int or names of classes}, {split: its examples}.
+    """A name, what the set is, {field: its kind}, {split: its examples}.
+
+    A kind is str, int, the names of classes, or a number of samples of sound, int16.
 
     -> a builder class of TFDS; examples are numbered in the order in which they come.
     """
@@ -26,6 +28,8 @@ def builder(
     def feature(kind):
         if kind is str:
             return tfds.features.Text()
+        if isinstance(kind, int):
+            return tfds.features.Tensor(shape=(kind,), dtype=np.int16, encoding='bytes')
         return np.int32 if kind is int else tfds.features.ClassLabel(names=kind)
 
     class Made(tfds.core.GeneratorBasedBuilder):

@@ -5,6 +5,7 @@ import numpy as np
 from nnjax.data.preparation import Operation
 from nnjax.data.prepare.texts import lower, pair, span, unicode
 from nnjax.data.prepare.tokens import bpe, bytes, characters, unigram, words
+from nnjax.data.prepare.transcripts import transcript
 from nnjax.data.source import Arrays
 from nnjax.errors import UserError
 from nnjax.fields import Count, Positive
@@ -23,6 +24,7 @@ __all__ = [
     'span',
     'standardize',
     'target',
+    'transcript',
     'unicode',
     'unigram',
     'words',

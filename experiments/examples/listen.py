@@ -1,0 +1,41 @@
+"""Reads sound files in windows with a trained run of tasks.ctc and prints each word as it ends.
+
+python experiments/examples/listen.py --workdir=runs/digits FILE ...
+"""
+
+import sys
+import time
+
+from absl import app, flags
+
+from nnjax.analysis import listening
+from nnjax.data import augment, sounds, spec
+from nnjax.data.augment import chain
+from nnjax.errors import UserError
+from nnjax.training import restore
+
+WORKDIR = flags.DEFINE_string('workdir', None, 'run folder', required=True)
+WINDOW = flags.DEFINE_float('window', 4.0, 'seconds that are read at a time')
+CONTEXT = flags.DEFINE_float('context', None, "seconds to either side; default: the model's reach")
+
+
+def main(arguments: list[str]) -> None:
+    try:
+        made, state = restore.run(WORKDIR.value)
+        rate = chain.rate(spec.parse(made.config.augment, augment))
+        for path in arguments[1:]:
+            x = sounds.decode(path, rate)
+            begun = time.perf_counter()
+            for word in listening.words(made, state, x, WINDOW.value, CONTEXT.value):
+                print(f'{word.start:8.2f} {word.end:8.2f}  {word.text}', flush=True)
+            spent, seconds = time.perf_counter() - begun, len(x) / rate
+            print(
+                f'{path}: {seconds:.1f} s of sound in {spent:.2f} s, compilation included',
+                file=sys.stderr,
+            )
+    except UserError as error:
+        sys.exit(f'listen: {error}')
+
+
+if __name__ == '__main__':
+    app.run(main)

@@ -1,0 +1,79 @@
+"""What a run makes of sounds that are harder to hear, and where in a sound it hears what."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from nnjax.data import augment, spec
+from nnjax.data.augment import chain
+from nnjax.data.source import Source
+from nnjax.errors import UserError
+from nnjax.training import predict, step
+from nnjax.training.setup import Setup
+from nnjax.training.state import State
+
+ROWS = 256  # sounds that noise is added to at a time
+
+
+def noise_curve(
+    made: Setup, state: State, source: Source, ratios: Sequence[float], seed: int = 0
+) -> dict[float, dict[str, float]]:
+    """Signal-to-noise ratios in decibels -> {ratio: the task's scores} over a split's sounds.
+
+    White noise at each ratio is added to the sounds as they are, noisy already perhaps; it is a
+    function of (seed, place in the split).
+
+    Raises:
+      UserError: the run is not of sounds, or its task has no scores.
+    """
+    task = made.program.task(made.hyperparameters['task'])
+    if 'audio' not in source.spec or task.score is None:
+        raise UserError('a noise curve needs a run of sounds, of a task that has scores')
+    rows = source[np.arange(len(source))]
+    prepared = made.prepare(rows)
+    found = {}
+    for ratio in ratios:
+        operations = spec.parse(f'add_noise({ratio}, {ratio})', augment)
+        noisy = _noisy(operations, rows, jax.random.key(seed))
+        predictions = predict.predict(made, state, {**rows, 'audio': noisy})
+        scores = task.score(predictions, {**prepared, **_texts(rows)})
+        found[ratio] = {name: float(value) for name, value in scores.items()}
+    return found
+
+
+def _noisy(operations, rows: dict[str, np.ndarray], key: jax.Array) -> np.ndarray:
+    """Sounds int16 [N, T] with noise, clipped to 16 bits."""
+
+    @jax.jit
+    def add(batch, first):
+        return chain.train(operations, key, batch, first)['audio']
+
+    names = [name for name in ('audio', 'audio_length') if name in rows]
+    parts = []
+    for start in range(0, len(rows['audio']), ROWS):
+        batch = {name: rows[name][start : start + ROWS] for name in names}
+        parts.append(np.asarray(add(batch, np.int32(start))))
+    return np.clip(np.round(np.concatenate(parts) * 32768), -32768, 32767).astype(np.int16)
+
+
+def _texts(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name: array for name, array in rows.items() if array.dtype.kind == 'T'}
+
+
+def alignment(made: Setup, state: State, x: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """A sound int16 [T] -> log p of every symbol in every frame [T', V], and the symbols' names."""
+    field = made.program.task(made.hyperparameters['task']).texts.get('transcript')
+    if field is None:
+        raise UserError('an alignment is of a run of tasks.ctc')
+    batch = {
+        'audio': x[None],
+        'audio_length': np.array([len(x)], np.int32),
+        'mask': np.ones(1, np.float32),
+    }
+    run = jax.jit(lambda batch: step.outputs(made.program, state, batch, made.hyperparameters))
+    found = run(batch)
+    logs = jax.nn.log_softmax(found['logits'][0, : int(found['lengths'][0])])
+    vocabulary = made.prepare.vocabularies[field]
+    names = vocabulary.decode(np.arange(vocabulary.size, dtype=np.int32)[:, None]).tolist()
+    return np.asarray(logs), names

@@ -1,0 +1,128 @@
+"""A long sound read in windows, as it comes: words and their times.
+
+The result is that of the whole sound at once where a frame depends on a stretch of it alone: features
+without statistics of the whole sound (cmvn), and a model with a `reach`, such as TimeCNN.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from nnjax.data import augment, spec
+from nnjax.data.augment import chain
+from nnjax.errors import UserError
+from nnjax.training import step
+from nnjax.training.setup import Setup
+from nnjax.training.state import State
+
+
+class Word(NamedTuple):
+    """A word and where it begins and ends, in seconds."""
+
+    text: str
+    start: float
+    end: float
+
+
+def frames(
+    made: Setup, state: State, x: np.ndarray, stride: int, window: int, context: int
+) -> Iterator[np.ndarray]:
+    """Samples int16 [T] -> the model's logits [frames, V], window after window.
+
+    Args:
+      made: of a run whose task is tasks.ctc.
+      state: its parameters.
+      x: the sound.
+      stride: samples from one of the model's frames to the next.
+      window: frames of a window.
+      context: frames that are read, and thrown away, to either side of a window.
+    """
+    run = _compiled(made.program)
+    total = (window + 2 * context) * stride
+    last = -(-(1 + len(x)) // stride)  # frames of the whole sound, and perhaps one
+    for first in range(0, last, window):
+        start = max(0, first - context)
+        piece = x[start * stride : start * stride + total]
+        found = run(
+            state,
+            {
+                'audio': np.pad(piece, (0, total - len(piece)))[None],
+                'audio_length': np.array([len(piece)], np.int32),
+                'mask': np.ones(1, np.float32),
+            },
+            made.hyperparameters,
+        )
+        count = int(found['lengths'][0]) if start * stride + total >= len(x) else total // stride
+        yield np.asarray(found['logits'])[0, first - start : min(count, first - start + window)]
+
+
+def words(
+    made: Setup, state: State, x: np.ndarray, seconds: float = 4.0, context: float | None = None
+) -> Iterator[Word]:
+    """Yields the words of a sound, int16 [T] at the run's rate, each as soon as it has ended.
+
+    Args:
+      made: of a run whose task is tasks.ctc.
+      state: its parameters.
+      x: the sound.
+      seconds: of a window.
+      context: seconds that a window sees to either side; default is what the model's frames reach.
+
+    Raises:
+      UserError: the run transcribes nothing, or its model's frames reach over whole sounds.
+    """
+    rate = chain.rate(spec.parse(made.config.augment, augment))
+    field = made.program.task(made.hyperparameters['task']).texts.get('transcript')
+    if rate is None or field is None:
+        raise UserError('listening needs a run of tasks.ctc, with log_mel or mfcc in its augment')
+    stride = _stride(made, state)
+    if context is None:
+        reach = getattr(made.program.model, 'reach', None)
+        if reach is None:
+            raise UserError(
+                f'{made.config.model.fn}: a frame depends on the whole sound; say how many seconds '
+                'to either side are enough'
+            )
+        # Half a second more is longer than any window of the features.
+        context = reach / made.program.model.shortening * stride / rate + 0.5
+    around, window = (-(-round(s * rate) // stride) for s in (context, seconds))
+    decode = made.prepare.vocabularies[field].decode
+    symbols: list[tuple[str, int]] = []
+    before, place = 0, 0
+    for logits in frames(made, state, x, stride, window, around):
+        for likeliest in logits.argmax(-1).tolist():
+            if likeliest not in (0, before):
+                symbol = str(decode(np.array([[likeliest]], np.int32))[0])
+                if symbol.isspace() and symbols:
+                    yield _word(symbols, stride / rate)
+                    symbols = []
+                elif not symbol.isspace():
+                    symbols.append((symbol, place))
+            before, place = likeliest, place + 1
+    if symbols:
+        yield _word(symbols, stride / rate)
+
+
+def _word(symbols: list[tuple[str, int]], seconds: float) -> Word:
+    text = ''.join(symbol for symbol, _ in symbols)
+    return Word(text, symbols[0][1] * seconds, (symbols[-1][1] + 1) * seconds)
+
+
+def _stride(made: Setup, state: State) -> int:
+    """Samples from one frame of the model to the next, by the shapes of a long sound."""
+    count = 1 << 20
+    batch = {
+        'audio': jax.ShapeDtypeStruct((1, count), np.int16),
+        'audio_length': jax.ShapeDtypeStruct((1,), np.int32),
+        'mask': jax.ShapeDtypeStruct((1,), np.float32),
+    }
+    found = jax.eval_shape(_compiled(made.program), state, batch, made.hyperparameters)
+    return round(count / found['logits'].shape[1])
+
+
+@functools.cache
+def _compiled(program: step.Program):
+    return jax.jit(functools.partial(step.outputs, program))

@@ -1,0 +1,164 @@
+"""Spectra, mel bands, cepstra and their slopes, as librosa defines them, inside a compiled program.
+
+Sound is float [..., T], features [..., N, F]. Where a `length` is given (int32, one a sound), what
+stands behind it means nothing: the results are those of the shorter sound, zeros behind them.
+"""
+
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nnjax.ops.product import product
+
+Scale = Literal['slaney', 'htk']
+
+
+def real(x: jax.Array, length: jax.Array, axis: int = -1) -> jax.Array:
+    """x [..., T, ...], length [...] (the axes before `axis`) -> x with zeros behind the length."""
+    after = x.ndim - 1 - axis % x.ndim
+    inside = jnp.arange(x.shape[axis]) < jnp.asarray(length)[..., None]
+    return jnp.where(inside.reshape(*inside.shape, *(1,) * after), x, jnp.zeros((), x.dtype))
+
+
+def frame_count(samples, hop: int):
+    """Samples -> frames: one about every multiple of `hop` from 0 to the last sample's end."""
+    return 1 + samples // hop
+
+
+def power_spectrum(x: jax.Array, fft: int, window: int, hop: int) -> jax.Array:
+    """x [..., T] -> [..., 1 + T // hop, 1 + fft // 2], the squared magnitudes.
+
+    Frame n is centred on sample n * hop, zeros before and behind the sound, under a periodic Hann
+    window of `window` samples, filled up with zeros to `fft`.
+    """
+    shape = np.hanning(window + 1)[:-1].astype(np.float32)
+    pieces = _frames(x.astype(jnp.float32), fft // 2 - (fft - window) // 2, window, hop)
+    spectrum = jnp.fft.rfft(pieces * shape.reshape((1,) * (pieces.ndim - 1) + (-1,)), fft)
+    return jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+
+
+def _frames(x: jax.Array, before: int, size: int, hop: int) -> jax.Array:
+    """x [..., T] -> [..., 1 + T // hop, size]; the first begins `before` samples before the sound.
+
+    Blocks of `hop` samples side by side: plain copies, where a gather would take ten times as long.
+    """
+    count, blocks = frame_count(x.shape[-1], hop), -(-size // hop)
+    whole = (count + blocks - 1) * hop
+    edges = [(0, 0)] * (x.ndim - 1)
+    x = jnp.pad(x, [*edges, (before, max(0, whole - before - x.shape[-1]))])[..., :whole]
+    x = x.reshape(*x.shape[:-1], -1, hop)
+    parts = [jax.lax.slice_in_dim(x, n, n + count, axis=-2) for n in range(blocks)]
+    return jnp.concatenate(parts, -1)[..., :size]
+
+
+def to_mel(hertz, scale: Scale = 'slaney') -> np.ndarray:
+    """Hertz -> mel: O'Shaughnessy's formula (htk), or linear up to 1 kHz and logarithmic above."""
+    hertz = np.asarray(hertz, np.float64)
+    if scale == 'htk':
+        return 2595 * np.log10(1 + hertz / 700)
+    above = 15 + 27 * np.log(np.maximum(hertz, 1000) / 1000) / np.log(6.4)
+    return np.where(hertz < 1000, hertz * 3 / 200, above)
+
+
+def from_mel(mel, scale: Scale = 'slaney') -> np.ndarray:
+    """`to_mel`'s inverse."""
+    mel = np.asarray(mel, np.float64)
+    if scale == 'htk':
+        return 700 * (10 ** (mel / 2595) - 1)
+    above = 1000 * np.exp((np.maximum(mel, 15) - 15) * np.log(6.4) / 27)
+    return np.where(mel < 15, mel * 200 / 3, above)
+
+
+@functools.cache
+def mel_filters(
+    rate: int, fft: int, mels: int, low: float, high: float, scale: Scale = 'slaney'
+) -> np.ndarray:
+    """Triangles evenly spaced in mel between `low` and `high` Hz -> float32 [1 + fft // 2, mels].
+
+    Each has area 1 in Hz (Slaney, Auditory toolbox, 1998), on either scale.
+    """
+    edges = from_mel(np.linspace(to_mel(low, scale), to_mel(high, scale), mels + 2), scale)
+    bins = np.linspace(0, rate / 2, 1 + fft // 2)[:, None]
+    up = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    down = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
+    triangles = np.maximum(0, np.minimum(up, down))
+    return (triangles * 2 / (edges[2:] - edges[:-2])).astype(np.float32)
+
+
+def mel_spectrum(
+    x: jax.Array,
+    rate: int,
+    mels: int,
+    fft: int,
+    window: int,
+    hop: int,
+    low: float = 0.0,
+    high: float | None = None,
+    scale: Scale = 'slaney',
+) -> jax.Array:
+    """x [..., T] at `rate` Hz -> power in mel bands, float32 [..., 1 + T // hop, mels]."""
+    filters = mel_filters(rate, fft, mels, low, high or rate / 2, scale)
+    # In full precision on accelerators too: powers of one frame lie many orders apart.
+    exact = None if jax.default_backend() == 'cpu' else jax.lax.Precision.HIGHEST
+    return product(power_spectrum(x, fft, window, hop), jnp.asarray(filters), precision=exact)
+
+
+def decibels(power: jax.Array, length: jax.Array | None = None, range: float = 80.0) -> jax.Array:
+    """Power [..., N, F] -> 10 log10, at most `range` below the sound's loudest, -100 at least."""
+    loud = 10 / np.log(10).astype(np.float32) * jnp.log(jnp.maximum(power, 1e-10))
+    own = loud if length is None else _filled(loud, length, -jnp.inf)
+    return jnp.maximum(loud, jnp.max(own, (-2, -1), keepdims=True) - range)
+
+
+def cepstra(bands: jax.Array, count: int) -> jax.Array:
+    """Logarithms of bands [..., M] -> the first `count` coefficients of their orthonormal DCT-II."""
+    many = bands.shape[-1]
+    order, place = np.arange(count)[None, :], np.arange(many)[:, None] + 0.5
+    basis = np.cos(np.pi * order * place / many) * np.sqrt(2 / many)
+    basis[:, 0] /= np.sqrt(2)
+    exact = None if jax.default_backend() == 'cpu' else jax.lax.Precision.HIGHEST
+    return product(bands, jnp.asarray(basis.astype(np.float32)), precision=exact)
+
+
+def slopes(x: jax.Array, length: jax.Array | None = None, width: int = 9) -> jax.Array:
+    """Features [..., N, F] -> their change a frame: a least-squares line over `width` frames.
+
+    At either end it is that of the first and the last whole window (librosa's 'interp'); a sound
+    that is shorter than a window goes on as it ends.
+    """
+    count, half = x.shape[-2], width // 2
+    length = jnp.broadcast_to(count if length is None else length, x.shape[:-2])
+    last = jnp.maximum(length, 1)[..., None] - 1
+    middle = jnp.clip(
+        jnp.broadcast_to(jnp.arange(count), x.shape[:-1]), half, jnp.maximum(last - half, half)
+    )
+    offsets = np.arange(-half, half + 1)
+    total = jnp.zeros_like(x)
+    for offset in offsets[offsets != 0].tolist():
+        rows = jnp.minimum(middle + offset, last)[..., None]
+        total = total + offset * jnp.take_along_axis(x, rows, -2)
+    return real(total / float(np.sum(offsets**2)), length, -2)
+
+
+def standardized(
+    x: jax.Array, length: jax.Array | None = None, deviation: bool = True, epsilon: float = 1e-5
+) -> jax.Array:
+    """Features [..., N, F] -> each channel less its mean over the sound, and over its deviation."""
+    length = jnp.int32(x.shape[-2]) if length is None else jnp.asarray(length)
+    length = jnp.broadcast_to(length, x.shape[:-2])
+    count = jnp.maximum(length, 1).astype(x.dtype)[..., None, None]
+    inside = lambda x: real(x, length, -2)
+    x = x - jnp.sum(inside(x), -2, keepdims=True) / count
+    if deviation:
+        variance = jnp.sum(jnp.square(inside(x)), -2, keepdims=True) / count
+        x = x * jax.lax.rsqrt(variance + epsilon)
+    return inside(x)
+
+
+def _filled(x: jax.Array, length: jax.Array, value: float) -> jax.Array:
+    """Features [..., N, F] with `value` behind the length."""
+    inside = jnp.arange(x.shape[-2]) < jnp.asarray(length)[..., None]
+    return jnp.where(inside[..., None], x, value)

@@ -1,0 +1,173 @@
+"""Clusters of points: k-means in JAX, scores of a partition on the host."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nnjax.errors import UserError
+
+MOST = 2000  # points of a silhouette; of more, so many evenly spaced
+
+
+@functools.partial(jax.jit, static_argnames=('clusters', 'restarts', 'steps'))
+def _kmeans(key, points, clusters, restarts, steps):
+    def once(key):
+        return lloyd(points, plus_plus(key, points, clusters), steps)
+
+    found = jax.lax.map(once, jax.random.split(key, restarts))
+    best = jnp.argmin(found[2])
+    return jax.tree.map(lambda x: x[best], found)
+
+
+@functools.partial(jax.jit, static_argnames='steps')
+def lloyd(
+    points: jax.Array, centres: jax.Array, steps: int = 100
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Points [N, D], first centres [K, D] -> what `kmeans` gives, after `steps` moves at most.
+
+    It stops where no point changes its cluster; one that loses all its points stays where it is.
+    """
+
+    def going(carry):
+        step, _, change, _ = carry
+        return (step < steps) & change
+
+    def move(carry):
+        step, centres, _, before = carry
+        own = jnp.argmin(distances(points, centres), 1).astype(jnp.int32)
+        members = jax.nn.one_hot(own, len(centres), dtype=points.dtype)
+        count = jnp.sum(members, 0)[:, None]
+        means = members.T @ points / jnp.maximum(count, 1)
+        return step + 1, jnp.where(count > 0, means, centres), jnp.any(own != before), own
+
+    start = (jnp.int32(0), centres, jnp.bool_(True), jnp.full(len(points), -1, jnp.int32))
+    _, centres, _, _ = jax.lax.while_loop(going, move, start)
+    nearest = distances(points, centres)
+    own = jnp.argmin(nearest, 1).astype(jnp.int32)
+    return centres, own, jnp.sum(jnp.min(nearest, 1))
+
+
+def kmeans(
+    key: jax.Array, points: jax.Array, clusters: int, restarts: int = 10, steps: int = 100
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Points [N, D] -> (centres [clusters, D], own cluster [N], sum of squared distances).
+
+    Lloyd's algorithm from k-means++, the best of `restarts`.
+
+    Raises:
+      UserError: fewer points than clusters, or points that are not finite.
+    """
+    if len(points) < clusters:
+        raise UserError(f'{len(points)} points cannot be {clusters} clusters: use fewer')
+    if not np.isfinite(points).all():
+        raise UserError('points to cluster are not finite')
+    return _kmeans(key, jnp.asarray(points, jnp.float32), clusters, restarts, steps)
+
+
+def plus_plus(key: jax.Array, points: jax.Array, clusters: int) -> jax.Array:
+    """Points [N, D] -> the first centres [clusters, D]: each a point, far from those before it.
+
+    A point's chance is its squared distance from the nearest (Arthur and Vassilvitskii, 2007).
+    """
+    keys = jax.random.split(key, clusters)
+    first = points[jax.random.randint(keys[0], (), 0, len(points))]
+    centres = jnp.broadcast_to(first, (clusters, points.shape[1]))
+
+    def add(number, carry):
+        centres, nearest = carry
+        # Where all points coincide with centres, any will do.
+        chance = jnp.log(jnp.maximum(nearest, jnp.finfo(nearest.dtype).tiny))
+        new = points[jax.random.categorical(keys[number], chance)]
+        nearest = jnp.minimum(nearest, jnp.sum(jnp.square(points - new[None]), 1))
+        return centres.at[number].set(new), nearest
+
+    nearest = jnp.sum(jnp.square(points - first[None]), 1)
+    return jax.lax.fori_loop(1, clusters, add, (centres, nearest))[0]
+
+
+def distances(points: jax.Array, centres: jax.Array) -> jax.Array:
+    """Points [N, D], centres [K, D] -> squared distances [N, K]."""
+    product = points @ centres.T
+    lengths = jnp.sum(jnp.square(points), 1)[:, None] + jnp.sum(jnp.square(centres), 1)[None]
+    return jnp.maximum(lengths - 2 * product, 0)
+
+
+def student(distances: jax.Array, freedom: float = 1.0) -> jax.Array:
+    """Squared distances [N, K] in units of their scale -> soft assignments [N, K].
+
+    Student's t, as in Xie et al., Unsupervised deep embedding for clustering analysis, 2016,
+    equation 1. One degree of freedom is for codes of two numbers; of D numbers, D - 1 keep far
+    clusters from outweighing the near one (van der Maaten, Learning a parametric embedding by
+    preserving local structure, 2009).
+    """
+    logs = -(freedom + 1) / 2 * jnp.log1p(distances / freedom)
+    return jax.nn.softmax(logs, -1)
+
+
+def sharpened(assignment: jax.Array, share: jax.Array) -> jax.Array:
+    """Soft assignments [N, K] and the clusters' shares of all points [K] -> targets [N, K].
+
+    What is likely becomes likelier, what is rare is not drowned (Xie et al., equation 3).
+    """
+    weight = jnp.square(assignment) / jnp.maximum(share, 1e-6).reshape(1, -1)
+    return weight / jnp.sum(weight, -1, keepdims=True)
+
+
+def contingency(labels: np.ndarray, clusters: np.ndarray) -> np.ndarray:
+    """Labels [N], clusters [N], whole numbers -> counts [labels, clusters] of those that occur."""
+    _, rows = np.unique(labels, return_inverse=True)
+    _, columns = np.unique(clusters, return_inverse=True)
+    counts = np.zeros((rows.max() + 1, columns.max() + 1), np.int64)
+    np.add.at(counts, (rows, columns), 1)
+    return counts
+
+
+def accuracy(counts: np.ndarray) -> float:
+    """Counts [labels, clusters] -> share of points under the best one-to-one match of the two."""
+    from scipy.optimize import linear_sum_assignment
+
+    return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / counts.sum())
+
+
+def normalized_mutual_information(counts: np.ndarray) -> float:
+    """Counts [labels, clusters] -> mutual information over the mean of the two entropies."""
+    shares = counts / counts.sum()
+    rows, columns = shares.sum(1), shares.sum(0)
+    mutual = _entropy(rows) + _entropy(columns) - _entropy(shares.ravel())
+    mean = (_entropy(rows) + _entropy(columns)) / 2
+    return float(max(mutual, 0) / mean) if mean else 1.0
+
+
+def adjusted_rand(counts: np.ndarray) -> float:
+    """Counts [labels, clusters] -> share of pairs that agree, 0 by chance (Hubert, Arabie, 1985)."""
+    pairs = lambda values: float((values * (values - 1) / 2).sum())
+    both, rows, columns = pairs(counts), pairs(counts.sum(1)), pairs(counts.sum(0))
+    whole = pairs(counts.sum(keepdims=True))
+    chance, most = rows * columns / max(whole, 1), (rows + columns) / 2
+    return (both - chance) / (most - chance) if most != chance else 1.0
+
+
+def silhouette(points: np.ndarray, clusters: np.ndarray) -> float:
+    """Points [N, D], clusters [N] -> mean silhouette (Rousseeuw, 1987), from -1 to 1."""
+    kept = np.unique(np.linspace(0, len(points) - 1, min(len(points), MOST)).astype(int))
+    points, (_, clusters) = (
+        points[kept].astype(np.float64),
+        np.unique(clusters[kept], return_inverse=True),
+    )
+    squares = np.square(points).sum(1)
+    apart = np.sqrt(np.maximum(squares[:, None] + squares - 2 * points @ points.T, 0))
+    members = np.eye(clusters.max() + 1)[clusters]
+    sizes, sums = members.sum(0), apart @ members
+    own = np.take_along_axis(sums, clusters[:, None], 1)[:, 0] / np.maximum(sizes[clusters] - 1, 1)
+    others = np.where(members > 0, np.inf, sums / sizes).min(1)
+    values = np.where(
+        sizes[clusters] > 1, (others - own) / np.maximum(np.maximum(own, others), 1e-30), 0
+    )
+    return float(values.mean()) if len(sizes) > 1 else 0.0
+
+
+def _entropy(shares: np.ndarray) -> float:
+    shares = shares[shares > 0]
+    return float(-(shares * np.log(shares)).sum())

@@ -1,0 +1,136 @@
+"""Clustering without labels, by codes that gather about centres."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nnjax.fields import NonNegative, Positive
+from nnjax.ops import cluster, losses
+from nnjax.tasks.reconstruction import gallery
+from nnjax.tasks.task import Batch, Task, Weighted, with_clean
+
+MOST = 5000  # codes that the first clusters are found in
+NEIGHBOURS = 30  # perplexity of t-SNE
+RESTARTS = 20  # of k-means
+
+
+def clustering(
+    weight: NonNegative = 0.1,
+    reconstruction: NonNegative = 1.0,
+    start: Literal['codes', 'neighbours'] = 'codes',
+    width: Positive = 1.0,
+    input: str = 'image',
+    label: str = 'label',
+) -> Task:
+    """A cluster for each example; the model gives what `models.Clusters` gives.
+
+    The loss is `weight` KL(target | assignment) + `reconstruction` MSE: deep embedded clustering
+    (Xie et al., 2016) that keeps its decoder (Guo et al., 2017). The target is the model's own
+    assignment, sharpened, of the example before augmentation where `augment` begins with `keep`
+    (Guo et al., Deep embedded clustering with data augmentation, 2018). It follows the parameters
+    step by step, so a step remains a function of its arguments and nothing is refreshed apart.
+
+    At the start clusters are those of k-means over the codes of the training split, or over their
+    t-SNE, which follows who is whose neighbour (McConville et al., N2D, 2021; of at most 5,000
+    evenly spaced examples); where a cluster has several centres, k-means over its codes gives them.
+    So train an autoencoder first and name it by `init_from`.
+
+    Labels, where there are any, only score the test split: 'accuracy' under the best match of
+    clusters and classes, 'nmi' and 'ari'.
+
+    Args:
+      weight: of the divergence
+      reconstruction: weight of the mean square error of what the decoder gives back
+      start: what the first clusters are found in
+      width: variance of the assignments' kernel, in units of that about the first centres
+      input: the batch's field that the model reads
+      label: the field of the classes that clusters are scored by
+    """
+
+    def inputs(batch: Batch) -> tuple[jax.Array, ...]:
+        return with_clean(batch, input)
+
+    def terms(outputs: dict, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """The divergence [B] and the mean square error [B]."""
+        assignment = outputs['assignment']
+        share = outputs.get('share')
+        if share is None:  # in evaluation: as if all clusters were as large
+            share = jnp.full(assignment.shape[-1], 1 / assignment.shape[-1], jnp.float32)
+        target = cluster.sharpened(outputs.get('wanted', assignment), share)
+        target = jax.lax.stop_gradient(target)
+        logs = jnp.log(jnp.maximum(assignment, 1e-12))
+        divergence = jnp.sum(target * (jnp.log(jnp.maximum(target, 1e-12)) - logs), -1)
+        given, wanted = (
+            x.reshape(len(x), -1) for x in (outputs['reconstruction'], inputs(batch)[-1])
+        )
+        return divergence, losses.mse(given, wanted)
+
+    def loss_values(outputs: dict, batch: Batch) -> Weighted:
+        divergence, error = terms(outputs, batch)
+        values = weight * divergence + reconstruction * error
+        return values, jnp.ones_like(values)
+
+    def batch_metrics(outputs: dict, batch: Batch) -> dict[str, Weighted]:
+        divergence, error = terms(outputs, batch)
+        sure = jnp.max(outputs['assignment'], -1)
+        values = {'divergence': divergence, 'mse': error, 'confidence': sure}
+        return {name: (value, jnp.ones_like(value)) for name, value in values.items()}
+
+    def predict(apply, batch: Batch) -> dict[str, jax.Array]:
+        outputs = apply(batch[input])
+        assignment = outputs['assignment']
+        return {
+            'cluster': jnp.argmax(assignment, -1).astype(jnp.int32),
+            'assignment': assignment,
+            'code': outputs['code'],
+        }
+
+    def score(
+        predictions: dict[str, np.ndarray], examples: dict[str, np.ndarray]
+    ) -> dict[str, float]:
+        found = {'used': float(len(np.unique(predictions['cluster'])))}
+        if label not in examples:
+            return found
+        counts = cluster.contingency(examples[label], predictions['cluster'])
+        return {
+            'accuracy': cluster.accuracy(counts),
+            'nmi': cluster.normalized_mutual_information(counts),
+            'ari': cluster.adjusted_rand(counts),
+            **found,
+        }
+
+    def begin(predictions: dict[str, np.ndarray], shapes: dict[str, tuple], seed: int) -> dict:
+        found, scale = first_centres(predictions['code'], shapes['params/centres'], start, seed)
+        return {'params/centres': found, 'batch_stats/scale': np.float32(width * scale)}
+
+    def pictures(apply, batch: Batch) -> dict[str, jax.Array]:
+        centres = apply(method='centre_examples')
+        return {**gallery(apply, batch[input], lambda x: x), 'centres': centres}
+
+    return Task(inputs, loss_values, batch_metrics, predict, score, gallery=pictures, begin=begin)
+
+
+def first_centres(
+    code: np.ndarray, shape: tuple[int, int, int], start: str, seed: int
+) -> tuple[np.ndarray, float]:
+    """Codes [N, D] -> (centres of `shape` [K, M, D], a number's variance about the nearest)."""
+    clusters, each, _ = shape
+    key = jax.random.key(seed)
+    code = code[np.linspace(0, len(code) - 1, min(len(code), MOST)).astype(int)]
+    place = code
+    if start == 'neighbours' and len(code) > NEIGHBOURS:
+        from sklearn.manifold import TSNE
+
+        place = TSNE(2, init='pca', perplexity=NEIGHBOURS, random_state=seed).fit_transform(code)
+    _, own, _ = cluster.kmeans(key, place, clusters, RESTARTS)
+    centres = np.zeros(shape, np.float32)
+    for number in range(clusters):
+        mine = code[np.asarray(own) == number]
+        few = min(each, len(mine))
+        if few:
+            found = cluster.kmeans(jax.random.fold_in(key, number), mine, few, RESTARTS)[0]
+            centres[number] = np.resize(found, shape[1:])
+    apart = cluster.distances(jnp.asarray(code), jnp.asarray(centres.reshape(-1, shape[-1])))
+    return centres, max(float(apart.min(1).mean()) / shape[-1], 1e-12)

@@ -1,0 +1,154 @@
+"""The CTC task: what its numbers are, and a run from sounds to transcripts."""
+
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import nnjax
+from nnjax import cli, models, tasks
+from nnjax.analysis import hearing
+from nnjax.config import base, bind
+from nnjax.data import sources
+from nnjax.errors import UserError
+from nnjax.ops import ctc
+from nnjax.training import optim, predict, restore
+from nnjax.training.setup import setup
+
+jiwer = pytest.importorskip('jiwer')
+RATE = 4000
+
+
+def batch(ids, lengths):
+    return {'text': jnp.asarray(ids), 'text_length': jnp.asarray(lengths, jnp.int32)}
+
+
+def test_the_loss_is_per_symbol_and_skips_what_cannot_be():
+    task = tasks.ctc()
+    logits = jnp.asarray(np.random.default_rng(0).standard_normal((2, 6, 7)), jnp.float32)
+    outputs = {'logits': logits, 'lengths': jnp.array([6, 2])}
+    ids = np.array([[4, 5, 6], [4, 4, 5]], np.int32)
+    values, weights = task.loss(outputs, batch(ids, [3, 3]))
+    assert weights.tolist() == [3, 0] and np.isfinite(values).all()
+    whole, _ = ctc.loss(logits, outputs['lengths'], jnp.asarray(ids), jnp.array([3, 3]))
+    assert values[0] == pytest.approx(float(whole[0]) / 3)
+    found = task.metrics(outputs, batch(ids, [3, 3]))
+    assert found['error'][1].tolist() == [3, 3] and set(found['exact'][0].tolist()) <= {0.0, 1.0}
+
+
+def texts(*values):
+    return np.array(values, np.dtypes.StringDType())
+
+
+def test_scores_are_those_of_texts():
+    found = tasks.ctc().score(
+        {'transcript': texts('one two', 'three', '', 'hm')},
+        {'text': texts('One  too', 'three', 'four', '')},
+    )
+    assert found['wer'] == pytest.approx((1 + 0 + 1 + 1) / 4)
+    assert found['cer'] == pytest.approx((1 + 0 + 4 + 2) / (7 + 5 + 4))
+    assert found['exact'] == 0.25
+
+
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        ({'ngram': 'x.npy'}, "for decoder='beam'"),
+        ({'ngram': 'x.npy', 'decoder': 'beam'}, 'cannot be read'),
+    ],
+)
+def test_options_that_cannot_be(options, message):
+    with pytest.raises(UserError, match=message):
+        tasks.ctc(**options)
+
+
+def test_without_jiwer_nothing_starts(monkeypatch):
+    monkeypatch.setattr(tasks.ctc.__globals__['importlib'].util, 'find_spec', lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'nnjax\[speech\]'"):
+        tasks.ctc()
+
+
+@pytest.fixture(scope='module')
+def config():
+    """Two tones of which each text consists, a quarter of a second each."""
+    rng = np.random.default_rng(0)
+    t = np.arange(RATE // 4) / RATE
+    tone = {'a': np.sin(2 * np.pi * 300 * t), 'b': np.sin(2 * np.pi * 900 * t)}
+    words, audio, lengths = [], [], []
+    for _ in range(64):
+        text = ''.join(rng.choice(['a', 'b'], rng.integers(1, 4)))
+        x = np.concatenate([np.r_[tone[s] * 0.3, np.zeros(RATE // 10)] for s in text])
+        words.append(text)
+        lengths.append(len(x))
+        audio.append(np.pad(x, (0, 6000 - len(x))))
+    audio = (np.array(audio) * 32767 + rng.normal(0, 30, (64, 6000))).astype(np.int16)
+    rows = {'audio': audio, 'audio_length': np.array(lengths, np.int32), 'text': np.array(words)}
+    c = base()
+    c.data = bind(sources.Arrays, train=rows, valid=rows, test=rows)
+    c.prepare = "transcript('ab', length=4, stride=128)"
+    features = 'rate=4000, window=100, hop=32, fft=128, mean=-8.0, deviation=3.0'
+    c.augment = f'log_mel(12, {features})'
+    c.model = bind(models.TimeCNN, vocabulary=6, width=24, blocks=1, window=3, channels=8)
+    c.task = bind(tasks.ctc)
+    c.optim = bind(optim.make, name='adam', lr=0.01, decay='cosine')
+    c.batch, c.eval_batch, c.total, c.parallel = 32, 64, '100 epochs', 'jit'
+    return c
+
+
+@pytest.fixture(scope='module')
+def run(config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp('ctc') / 'run'
+    return nnjax.train(config, folder), folder
+
+
+def test_it_learns_tones(run):
+    result, _ = run
+    assert result.metrics['wer'] < 0.1 and result.metrics['cer'] < 0.1
+    assert result.metrics['exact'] > 0.9
+
+
+def test_batches_and_their_order_change_no_transcript(run, config):
+    result, _ = run
+    made = setup(config)
+    rows = made.dataset.test[np.arange(64)]
+    whole = predict.predict(made, result.state, rows)['transcript']
+    order = np.random.default_rng(0).permutation(64)
+    turned = predict.predict(made, result.state, {n: a[order] for n, a in rows.items()})
+    assert turned['transcript'].tolist() == whole[order].tolist()
+    few = predict.predict(made, result.state, {n: a[:3] for n, a in rows.items()})
+    assert few['transcript'].tolist() == whole[:3].tolist()
+    wide = {**rows, 'audio': np.pad(rows['audio'], ((0, 0), (0, 4000)), constant_values=9999)}
+    assert predict.predict(made, result.state, wide)['transcript'].tolist() == whole.tolist()
+
+
+def test_files_are_transcribed(run, config, tmp_path, capsys, monkeypatch):
+    soundfile = pytest.importorskip('soundfile')
+    result, folder = run
+    made = setup(config)
+    monkeypatch.setattr(restore, 'run', lambda *given, **options: (made, result.state))
+    rows = made.dataset.test[np.arange(3)]
+    for n in range(3):
+        x = rows['audio'][n, : rows['audio_length'][n]]
+        soundfile.write(tmp_path / f'{n}.wav', x, RATE, subtype='PCM_16')
+    monkeypatch.setattr(sys, 'argv', ['nnjax', 'predict', f'--workdir={folder}', str(tmp_path)])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    assert done.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    expected = predict.predict(made, result.state, rows)['transcript'].tolist()
+    assert lines == ['input,transcript'] + [f'{tmp_path}/{n}.wav,{expected[n]}' for n in range(3)]
+
+
+def test_noise_makes_it_worse_and_an_alignment_says_where(run, config):
+    result, _ = run
+    made = setup(config)
+    found = hearing.noise_curve(made, result.state, made.dataset.test, [60, -25])
+    assert found[60]['wer'] == pytest.approx(result.metrics['wer'], abs=0.05)
+    assert found[-25]['wer'] > found[60]['wer'] + 0.2
+    rows = made.dataset.test[np.arange(1)]
+    length = int(rows['audio_length'][0])
+    logs, names = hearing.alignment(made, result.state, rows['audio'][0, :length])
+    np.testing.assert_allclose(np.exp(logs).sum(-1), 1, rtol=1e-4)
+    heard = [names[n] for n in logs.argmax(-1)]
+    assert ''.join(s for s in dict.fromkeys(heard) if s) and names[4:] == ['a', 'b']

@@ -1,0 +1,190 @@
+"""Operations on sound: functions of a key, and nothing behind a length matters to them."""
+
+import functools
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+from nnjax.data import augment, spec
+from nnjax.data.augment import chain
+from nnjax.errors import UserError
+
+MEL = 'log_mel(20, rate=4000, window=100, hop=40, fft=128)'
+SAMPLES = ('time_shift(50)', 'gain', 'add_noise(0, 20)', 'speed')
+FEATURES = ('spec_augment(2, 5, 2, 3)', 'cmvn', 'deltas(2, 5)', 'centered(12)')
+
+
+def sound(seed=0, samples=800):
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal(samples) * np.hanning(samples)).astype(np.float32) * 0.3
+
+
+@functools.cache
+def run(text, lengths):
+    """The operations compiled: (key, samples, length) -> example."""
+    operations = spec.parse(text, augment)
+
+    def go(key, x, length):
+        example = {'audio': x, **({'audio_length': length} if lengths else {})}
+        for operation in operations:
+            example = operation(key, example)
+        return example
+
+    return jax.jit(go)
+
+
+@pytest.mark.parametrize('name', [*SAMPLES, *(f'{MEL} | {n}' for n in FEATURES)])
+@hypothesis.given(length=st.integers(1, 800), seed=st.integers(0, 50))
+@hypothesis.settings(max_examples=8)
+def test_behind_the_length_is_nothing(name, length, seed):
+    x, key = sound(seed), jax.random.key(seed)
+    dirty = x.copy()
+    dirty[length:] = np.nan
+    x[length:] = 0
+    a, b = (run(name, True)(key, jnp.asarray(v), jnp.int32(length)) for v in (x, dirty))
+    np.testing.assert_array_equal(a['audio'], b['audio'])
+    after = int(a['audio_length'])
+    assert 0 < after <= len(a['audio']) and not np.asarray(a['audio'][after:]).any()
+    assert a['audio'].dtype == jnp.float32
+
+
+@pytest.mark.parametrize('name', SAMPLES)
+def test_a_function_of_the_key_and_the_place_alone(name):
+    x = jnp.asarray(np.stack([sound(n) for n in range(6)]))
+    operations, key = spec.parse(name, augment), jax.random.key(3)
+    whole = chain.train(operations, key, {'audio': x})['audio']
+    part = chain.train(operations, key, {'audio': x[2:4]}, first=2)['audio']
+    np.testing.assert_allclose(whole[2:4], part, atol=1e-6)
+    assert (
+        np.abs(
+            np.asarray(chain.train(operations, jax.random.key(4), {'audio': x})['audio'] - whole)
+        ).max()
+        > 1e-3
+    )
+
+
+def test_a_shift_with_a_length_cuts_nothing_off():
+    x = sound(samples=100)
+    for seed in range(20):
+        found = run('time_shift(50)', True)(
+            jax.random.key(seed), jnp.pad(x, (0, 30)), jnp.int32(100)
+        )
+        length = int(found['audio_length'])
+        assert 100 <= length <= 130
+        np.testing.assert_allclose(found['audio'][length - 100 : length], x, atol=1e-6)
+
+
+def test_a_shift_without_one_goes_both_ways():
+    x, moves = sound(), set()
+    for seed in range(40):
+        found = np.asarray(
+            run('time_shift(3)', False)(jax.random.key(seed), jnp.asarray(x), None)['audio']
+        )
+        move = next(
+            m for m in range(-3, 4) if np.allclose(found[10:-10], np.roll(x, m)[10:-10], atol=1e-6)
+        )
+        moves.add(move)
+    assert moves == set(range(-3, 4))
+
+
+def test_noise_has_the_ratio_drawn():
+    x = jnp.asarray(sound())
+    for seed in range(5):
+        found = run('add_noise(10, 10)', False)(jax.random.key(seed), x, None)['audio']
+        ratio = jnp.sum(x**2) / jnp.sum((found - x) ** 2)
+        assert 10 * np.log10(ratio) == pytest.approx(10, abs=1e-3)
+    silent = run('add_noise(10, 10)', False)(jax.random.key(0), jnp.zeros(800), None)['audio']
+    assert not np.asarray(silent).any()
+
+
+def test_gain_has_the_decibels_drawn():
+    x = jnp.asarray(sound())
+    found = [run('gain(-6, 6)', False)(jax.random.key(n), x, None)['audio'] for n in range(30)]
+    decibels = [20 * np.log10(float(jnp.max(jnp.abs(y)) / jnp.max(jnp.abs(x)))) for y in found]
+    assert -6 <= min(decibels) < -4 and 4 < max(decibels) <= 6
+
+
+def test_speed_moves_a_tone_and_the_length():
+    t = np.arange(800)
+    tone = jnp.asarray(np.sin(2 * np.pi * 0.05 * t), jnp.float32)
+    found = run('speed(1.25, 1.25)', True)(jax.random.key(0), tone, jnp.int32(700))
+    length = int(found['audio_length'])
+    assert length == 560
+    power = np.abs(np.fft.rfft(found['audio'][:500]))
+    assert power.argmax() / 500 == pytest.approx(0.0625, abs=0.002)
+    slow = run('speed(0.5, 0.5)', True)(jax.random.key(0), tone, jnp.int32(700))
+    assert int(slow['audio_length']) == 800  # as slow as there is room for
+
+
+def test_masks_hide_what_they_say_and_no_more():
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((100, 40)), jnp.float32)
+    shares = []
+    for seed in range(20):
+        found = run('spec_augment(2, 10, 2, 5)', False)(jax.random.key(seed), x, None)['audio']
+        changed = np.asarray(found != x)
+        frames, bands = changed.all(1), changed.all(0)
+        assert frames.sum() <= 20 and bands.sum() <= 10
+        assert (changed == (frames[:, None] | bands[None])).all()
+        np.testing.assert_allclose(found[changed], jnp.mean(x), atol=1e-6)
+        shares.append(changed.mean())
+    assert 0.05 < np.mean(shares) < 0.35
+
+
+def test_the_word_is_in_the_middle():
+    x = np.full((80, 5), -6.0, np.float32)
+    x[60:71] = 1.0
+    found = run('centered(20)', False)(None, jnp.asarray(x), None)['audio']
+    assert found.shape == (20, 5)
+    np.testing.assert_array_equal(found[:, 0] > 0, (np.arange(20) >= 5) & (np.arange(20) < 16))
+
+
+def test_files_are_mixed_in(tmp_path):
+    soundfile = pytest.importorskip('soundfile')
+    t = np.arange(4000) / 4000
+    soundfile.write(tmp_path / 'hum.wav', 0.5 * np.sin(2 * np.pi * 1000 * t), 4000)
+    text = f'background({str(tmp_path)!r}, 0, 0, 1.0, rate=8000)'
+    x = jnp.asarray(sound())
+    found = run(text, False)(jax.random.key(0), x, None)['audio']
+    added = np.asarray(found - x)
+    assert np.sum(added**2) == pytest.approx(float(jnp.sum(x**2)), rel=1e-3)
+    assert np.abs(np.fft.rfft(added)).argmax() == 100  # 1 kHz of 800 samples at 8 kHz
+
+
+def test_training_and_evaluation_share_the_features():
+    operations = spec.parse(f'gain | {MEL} | cmvn | spec_augment(1, 3) | picture', augment)
+    batch = {'audio': jnp.asarray((np.stack([sound(1), sound(2)]) * 32000).astype(np.int16))}
+    seen = chain.evaluate(operations, batch)
+    assert seen['audio'].shape == (2, 21, 20, 1)
+    plain = chain.evaluate(spec.parse(f'{MEL} | cmvn | picture', augment), batch)
+    np.testing.assert_array_equal(seen['audio'], plain['audio'])
+
+
+@pytest.mark.parametrize(
+    'text, message',
+    [
+        ('log_mel(mels=200)', 'lie between two bins'),
+        ('log_mel(low=5000, high=100)', 'low < high'),
+        ('log_mel(window=1024)', 'longer than fft'),
+        ('mfcc(50, mels=40)', 'at most mels'),
+        ('deltas(1, 4)', 'odd'),
+        ("background('/nowhere')", 'no file or folder'),
+        ('add_noise(30, 5)', 'low'),
+    ],
+)
+def test_arguments_that_cannot_be(text, message):
+    with pytest.raises(UserError, match=message):
+        spec.parse(text, augment)
+
+
+def test_order_matters_and_is_said():
+    x = jnp.asarray(sound())
+    with pytest.raises(UserError, match='before log_mel'):
+        run(f'{MEL} | gain', False)(jax.random.key(0), x, None)
+    with pytest.raises(UserError, match='put log_mel or mfcc before'):
+        run('cmvn', False)(jax.random.key(0), x, None)
+    with pytest.raises(UserError, match="needs the field 'audio'"):
+        spec.parse('gain', augment)[0](jax.random.key(0), {'image': x})

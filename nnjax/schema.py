@@ -60,7 +60,10 @@ class Field:
 
     def parse(self, text: str, path: str) -> Any:
         """A flag's text -> a value for `check`."""
-        if _accepts_text(self.annotation) and not (text == 'None' and _optional(self.annotation)):
+        other = (text == 'None' and _optional(self.annotation)) or (
+            text.startswith('(') and _accepts_tuple(self.annotation)
+        )
+        if _accepts_text(self.annotation) and not other:
             return (
                 text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in '"\'' else text
             )
@@ -98,6 +101,10 @@ def _choices(annotation) -> list[str]:
         for c in typing.get_args(o)
         if isinstance(c, str)
     ]
+
+
+def _accepts_tuple(annotation) -> bool:
+    return any(tuple in (option, typing.get_origin(option)) for option in _options(annotation))
 
 
 def _accepts_text(annotation) -> bool:

@@ -199,3 +199,13 @@ def test_configs_take_them():
     section = bind(sources.Parallel, train=('a.de', 'a.en'), valid='5%')
     assert section.fn == 'nnjax.data.sources.Parallel' and section.train == ('a.de', 'a.en')
     assert {'Jsonl', 'Table', 'Parallel', 'Text'} <= set(sources.__all__)
+
+
+@pytest.mark.parametrize(
+    'text, value', [("('b.de', 'b.en')", ('b.de', 'b.en')), ('5%', '5%'), ('None', None)]
+)
+def test_a_flag_sets_two_files_or_a_share(text, value):
+    from nnjax import schema
+
+    field = schema.fields(sources.Parallel)['valid']
+    assert field.check(field.parse(text, 'data.valid'), 'data.valid') == value

@@ -193,7 +193,7 @@ def test_it_learns_and_is_shown(tmp_path, capsys):
     split = squares()
     np.savez(tmp_path / 'squares.npz', **{f'{n}_{s}': a for n, a in split.items() for s in SPLITS})
     c = base()
-    c.total, c.batch, c.eval_every, c.log_every = '60 steps', 16, '60 steps', '20 steps'
+    c.total, c.batch, c.eval_every, c.log_every = '200 steps', 16, '200 steps', '50 steps'
     c.data = bind(sources.Npz, path=str(tmp_path / 'squares.npz'))
     c.prepare = 'scale'
     cnn = bind(models.CNN, channels=(8, 16), padding='SAME')

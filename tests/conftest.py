@@ -87,7 +87,8 @@ def pytest_collection_modifyitems(items) -> None:
             item.add_marker(pytest.mark.heavy)
 
 
-def heavy(experiment: str) -> list:
+def heavy(experiment: str, all_of_them: bool = False) -> list:
     """Marks for an experiment whose programs take half a minute each to compile."""
     large = ('googlenet', 'resnet', 'deepcnn', 'fashion_vgg', 'lfw', 'transformer', 'imdb')
-    return [pytest.mark.heavy] if any(name in experiment for name in large) else []
+    large = all_of_them or any(name in experiment for name in large)
+    return [pytest.mark.heavy] if large else []

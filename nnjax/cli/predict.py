@@ -101,7 +101,7 @@ def _read(parsed: options.Options, made):
     if 'audio' in spec and recordings.are_sounds(parsed.arguments):
         rate = chain.rate(specs.parse(made.config.augment, augment))
         return recordings.read(parsed.arguments, spec, rate)
-    if inputs.fields(spec):
+    if inputs.fields(spec) and 'image' not in spec:  # a file's name may be a text
         return inputs.read(parsed.arguments, spec)
     names, arrays = files.read(parsed.arguments, spec, data.columns, data.categories)
     if 'impute' not in made.config.prepare:

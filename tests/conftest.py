@@ -31,6 +31,11 @@ jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 ROOT = Path(__file__).parents[1]
 ALIKE = {
+    'asterisk_ctc',
+    'commands_small',
+    'commands_vgg',
+    'digit_scenes',
+    'digits_ctc',
     'diamonds_mlp',
     'digits_vae',
     'fashion_autoencoder',

@@ -272,7 +272,7 @@ def test_training_data_is_read_for_statistics_alone():
     done = Preparation(spec.parse('resize(2, 2) | scale', prepare), train)(batch)['image']
     assert done.shape == (2, 2, 2, 1) and np.all(done == 1)
     operations = spec.parse('scale | standardize', prepare)
-    assert Preparation(operations, train).spec() == {'image': ((4, 4, 1), np.float32)}
+    assert Preparation(operations, train).spec == {'image': ((4, 4, 1), np.float32)}
     with pytest.raises(AssertionError):
         Preparation(operations, train)(batch)
 
@@ -292,4 +292,4 @@ def test_statistics_of_a_large_split_come_from_a_part_of_it(monkeypatch):
 def test_resize_after_scale_is_refused():
     rows = Rows({'image': np.zeros((2, 8, 8, 1), np.uint8)})
     with pytest.raises(UserError, match='put resize first'):
-        Preparation(spec.parse('scale | resize(4, 4)', prepare), rows).spec()
+        _ = Preparation(spec.parse('scale | resize(4, 4)', prepare), rows).spec

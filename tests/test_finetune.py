@@ -176,7 +176,7 @@ def test_what_is_named_starts_afresh_or_is_left_out(source, variables, tmp_path)
     'changes, fields, words',
     [
         ({}, {'init_from': 'nowhere'}, 'neither a run folder .*: it does not exist'),
-        ({}, {'init_from': '{tmp}'}, 'neither a run folder nor a .safetensors file$'),
+        ({}, {'init_from': '{tmp}'}, 'neither a run folder nor a .safetensors file'),
         ({}, {'init_from': None, 'init_fresh': 'x'}, 'says nothing without init_from'),
         ({}, {'init_fresh': '('}, r"init_fresh='\(' is no regular expression"),
         ({}, {'init_fresh': 'Dens_1/'}, r'matches no array \(nearest: Dense_1/bias'),

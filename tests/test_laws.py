@@ -31,7 +31,7 @@ ONE = {'buckets': '(64,)'}
 TINY = ONE | {'model.width': '32', 'model.heads': '2', 'model.layers': '1'}
 HEARD = {'model.width': '16', 'model.channels': '4'}
 SHORT = TINY | {'task.longest': '8'}
-NARROW = {'model.backbone.width': '0.1', 'optim.lr': '0.001'}
+NARROW = {'model.backbone.width': '0.25', 'optim.lr': '0.001'}
 SCENES = NARROW | {'model.channels': '16', 'model.tower': '1'}
 # What would take long to compile or to search, made small; what fits few made-up examples.
 SMALL = {
@@ -45,8 +45,6 @@ SMALL = {
         'task.beam': '2',
     },
     'commands_mlp': {'model.hidden': '(16,)'},
-    'commands_small': {'model.channels': '(4, 4, 8)'},
-    'commands_vgg': {'model.width': '0.0625'},
     'digits_ctc': HEARD | {'buckets': '(32000,)', 'model.blocks': '1'},
     'digit_scenes': SCENES,
     'fashion_scenes': SCENES,

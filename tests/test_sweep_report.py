@@ -10,7 +10,7 @@ from scipy import stats
 
 from nnjax import cli, report
 from nnjax import config as configs
-from nnjax.report import axis, sweep_folder
+from nnjax.report import axis, lanes, sweep_folder
 from nnjax.report.importance import importance, ranked
 from nnjax.report.shade import Scale
 from tests.test_report import Page
@@ -307,3 +307,21 @@ def test_two_thousand_lanes_stay_a_readable_file(tmp_path):
     ]
     path = report.write(save(tmp_path, points, records))
     assert path.stat().st_size < 3_000_000
+
+
+def test_a_copied_lane_has_a_dot_where_it_was_copied(tmp_path):
+    scored = lambda point, step, **more: {
+        'point': point,
+        'split': 'valid',
+        'step': step,
+        'epoch': step / 10,
+        'accuracy': 0.5 + step / 1000,
+        'loss': 1.0,
+        **more,
+    }
+    points = [{'optim.lr': 0.1, 'seed': 0}, {'optim.lr': 0.2, 'seed': 0}]
+    records = [scored(point, step) for step in (10, 20, 30) for point in (0, 1)]
+    plain = lanes.curves(sweep_folder.read(save(tmp_path / 'a', points, records)), 'valid', 'accuracy', 'step', 50)  # fmt: skip
+    records.append(scored(1, 20, copied_from=0))
+    copied = lanes.curves(sweep_folder.read(save(tmp_path / 'b', points, records)), 'valid', 'accuracy', 'step', 50)  # fmt: skip
+    assert plain.count('<circle') == 0 and copied.count('<circle') == 1

@@ -16,7 +16,7 @@ def curves(sweep: Sweep, split: str, metric: str, unit: str, spread: float) -> M
     """Every lane's metric on a split over 'step' or 'epoch', the winner's seeds bold, on top.
 
     None where no lane was scored on it. A cross marks where a lane diverged, a bar where it was
-    dropped. The y axis is logarithmic if the largest value is over `spread` times the smallest.
+    dropped, a dot where it went on from another's copy. The y axis is logarithmic if the largest value is over `spread` times the smallest.
     """
     lanes = [(row, lane) for row in sweep.rows for lane in row.lanes][:MOST_LANES]
     found = [(row, lane, sweep.curve(lane.index, split, metric, unit)) for row, lane in lanes]
@@ -54,6 +54,8 @@ def curves(sweep: Sweep, split: str, metric: str, unit: str, spread: float) -> M
             shape.append(tag('line', x1=x, x2=x, y1=y - 4, y2=y + 4))
         elif len(points) == 1:
             shape.append(tag('circle', cx=x, cy=y, r=2.6))
+        copied = set(sweep.copies(lane.index, unit))
+        shape += [tag('circle', cx=across(x), cy=up(y), r=2) for x, y in points if x in copied]
         title = f'{describe(sweep, row, sweep.fields)} · seed {sweep.seeds[lane.index]}'
         kind = 'first' if winner else lane.state
         parts.append(tag('g', tag('title', title), *shape, class_=f'lane {kind}'))

@@ -70,6 +70,14 @@ class Sweep:
         """The rows with a validation value of no diverged seed, the best first."""
         return [r for r in self.rows if r.state != 'diverged' and math.isfinite(r.valid.mean)]
 
+    def copies(self, point: int, unit: str) -> list[float]:
+        """Where, in 'step' or 'epoch', a population gave a lane what another had learnt."""
+        return [
+            folder.number(record.get(unit))
+            for record in self.records[point]
+            if record.get('copied_from') is not None
+        ]
+
     def curve(self, point: int, split: str, metric: str, unit: str) -> Curve:
         """A lane's metric over 'step' or 'epoch', its final line left out."""
         points = {

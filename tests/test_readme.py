@@ -68,7 +68,7 @@ def test_code_runs(number, folder, monkeypatch):
 
 
 # One of each kind as a process; the laws train all of them.
-KINDS = {'digits_mlp', 'cifar10_resnet', 'opinions_gru', 'diabetes_mlp', 'digit_scenes'}
+KINDS = {'digits_mlp', 'cifar10_resnet', 'opinions_gru', 'diabetes_mlp'}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import pytest
 
 from nnjax import cli
 from nnjax.config import bind
-from nnjax.data import sources
+from nnjax.data import prepare, sources, spec
+from nnjax.data.preparation import Operation, Preparation
 from nnjax.errors import UserError
 from nnjax.tasks.task import Task
 from nnjax.training import evaluate, predict, runner, step
@@ -150,9 +151,9 @@ def test_normalize_is_of_evaluation_too():
     made = setup(config(augment=f'color_jitter(0, 0, 0, 0) | {text}', **fields))
     state = runner.start(made)[0].state
     plain = setup(config(augment='', **fields))
-    before = plain.prepare
-    apply = lambda arrays: {**(a := before(arrays)), 'image': (a['image'] - mean) / std}
-    plain = dataclasses.replace(plain, prepare=apply)
+    normal = Operation(lambda _, a: {**a, 'image': (a['image'] - mean) / std})
+    both = Preparation((*spec.parse('scale', prepare), normal), plain.dataset.train)
+    plain = dataclasses.replace(plain, prepare=both)
     a, b = (evaluate.Evaluator(m, m.dataset.test) for m in (made, plain))
     assert a(state)['loss'] == pytest.approx(b(state)['loss'], rel=1e-5)
     assert difference(a.predictions(state), b.predictions(state)) < 1e-5

@@ -30,6 +30,7 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 ROOT = Path(__file__).parents[1]
+EIGHT = {'digits_gru', 'digits_mlp', 'fashion_cnn'}  # that eight devices train, as two and four do
 ALIKE = {
     'asterisk_ctc',
     'commands_small',
@@ -39,6 +40,8 @@ ALIKE = {
     'diamonds_mlp',
     'digits_vae',
     'fashion_autoencoder',
+    'fashion_cnn_tuned',
+    'fashion_lstm',
     'fashion_scenes',
     'fashion_unseen',
     'fashion_vae',
@@ -84,11 +87,13 @@ def kernels(request):
 
 
 def pytest_collection_modifyitems(items) -> None:
-    """Of an experiment much like another all laws but the first are heavy."""
+    """Of an experiment much like another all laws but the first are heavy, eight devices of most."""
     for item in items:
         name = getattr(item, 'callspec', None) and item.callspec.params.get('name')
-        alike = item.path.name == 'test_laws.py' and name in ALIKE
-        if alike and item.originalname != 'test_it_trains':
+        if item.path.name != 'test_laws.py':
+            continue
+        alike = name in ALIKE and item.originalname != 'test_it_trains'
+        if alike or (item.callspec.params.get('devices') == 8 and name not in EIGHT):
             item.add_marker(pytest.mark.heavy)
 
 

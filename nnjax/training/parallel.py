@@ -63,8 +63,8 @@ class Placement:
         return jax.device_get(tree)
 
     def local(self, tree: Any) -> Any:
-        """The tree as a computation of this process alone takes it."""
-        if not self.mesh.is_multi_process:
+        """The tree as a computation of one device of this process takes it."""
+        if self.devices == 1:
             return tree
         return jax.device_put(self.fetch(tree), jax.local_devices()[0])
 

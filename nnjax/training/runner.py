@@ -140,15 +140,25 @@ def empty(sums: step.Sums) -> step.Sums:
     return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), sums)
 
 
-@functools.lru_cache(maxsize=32)
 def compiled(program: step.Program, placement: Placement, kind: str) -> Callable:
     """The compiled 'init', 'one', 'many' ... of `step` and this module, one for equal programs."""
+    shared = kind in ('one', 'many', 'evaluate')
+    return _shared(program, placement, kind) if shared else _alone(program, kind)
+
+
+@functools.lru_cache(maxsize=32)
+def _shared(program: step.Program, placement: Placement, kind: str) -> Callable:
+    """What all devices of a run compute together."""
     if kind == 'one':
         return placement.compile(one(program))
     if kind == 'many':
         return placement.compile(many(program), split_axis=1)
-    if kind == 'evaluate':
-        return placement.compile(evaluate(program), donate=False)
+    return placement.compile(evaluate(program), donate=False)
+
+
+@functools.lru_cache(maxsize=32)
+def _alone(program: step.Program, kind: str) -> Callable:
+    """What one device computes, however many the run has."""
     if kind == 'init':
         # It runs once: a third of the time to compile is worth more than speed.
         cpu = jax.default_backend() == 'cpu'

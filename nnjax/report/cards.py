@@ -1,10 +1,9 @@
-"""What a page shows of a task's predictions: sections of cards, as `page` lays them out."""
+"""Sections of cards, as `page` lays them out."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from nnjax.report.folder import Run
 from nnjax.report.svg import Markup
 
 
@@ -25,16 +24,3 @@ class Section(NamedTuple):
     id: str
     title: str
     cards: Sequence[Card]
-
-
-def sections(run: Run) -> list[Section]:
-    """Whatever the run's predictions contain; each kind looks for its own."""
-    from nnjax.report import codes, numbers, rates, scenes
-
-    kinds: tuple[Callable[[Run], list[Section]], ...] = (
-        numbers.sections,
-        codes.sections,
-        rates.sections,
-        scenes.sections,
-    )
-    return [section for kind in kinds for section in kind(run)]

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from nnjax.report import answers, cards, folder, scores
+from nnjax.report import answers, folder, scores, sections
 
 TEMPLATE = 'report.html.jinja'
 
@@ -59,7 +59,7 @@ def contents(run: folder.Run) -> dict[str, Any]:
         'confusion': answers.confusion(found) if found and len(found['label']) else None,
         'calibration': answers.calibration(found) if found else None,
         'mistakes': answers.mistakes(run, found),
-        'predictions': cards.sections(run),
+        'predictions': sections.sections(run),
         'sections': sections(run.config),
         'environment': {name: words(value) for name, value in run.environment.items()},
         'reproduce': reproduce(run.environment),

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from nnjax.report import answers, folder, scores, sections
+from nnjax.report import answers, findings, folder, scores
 
 TEMPLATE = 'report.html.jinja'
 
@@ -59,7 +59,7 @@ def contents(run: folder.Run) -> dict[str, Any]:
         'confusion': answers.confusion(found) if found and len(found['label']) else None,
         'calibration': answers.calibration(found) if found else None,
         'mistakes': answers.mistakes(run, found),
-        'predictions': sections.sections(run),
+        'predictions': findings.sections(run),
         'sections': sections(run.config),
         'environment': {name: words(value) for name, value in run.environment.items()},
         'reproduce': reproduce(run.environment),

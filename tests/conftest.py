@@ -46,7 +46,10 @@ ALIKE = {
     'fashion_unseen',
     'fashion_vae',
     'mnist_cnn',
+    'fashion_vit',
+    'synthetic_faces',
     'synthetic_faces_grey',
+    'wordnet_lstm',
 }
 
 

@@ -22,6 +22,20 @@ compilations = Compilations()
 # Adam divides a gradient by its own size, so that float noise of one near zero becomes a whole
 # step; parameters are compared after steps that are as exact as their gradients.
 SGD = {'optim.name': 'sgd', 'optim.lr': '0.1', 'optim.warmup': '0 steps'}
+# Steep losses over batch norm: a step of 0.1 makes more of float noise than the laws allow.
+GENTLE = (
+    'commands_small',
+    'commands_vgg',
+    'digit_scenes',
+    'fashion_scenes',
+    'fashion_unseen',
+    'synthetic_faces',
+    'synthetic_faces_grey',
+)
+
+
+def sgd(name: str) -> dict[str, str]:
+    return SGD | ({'optim.lr': '0.01'} if name in GENTLE else {})
 
 
 # What fits the few made-up examples of a set that comes by network.
@@ -149,7 +163,7 @@ def test_garbage_in_padding_changes_nothing(name):
 @pytest.mark.parametrize('parallel, devices', [('pmap', 2), ('pmap', 8), ('fsdp', 4)])
 def test_devices_do_not_change_the_run(name, parallel, devices):
     many = {'parallel': parallel, 'devices': str(devices)}
-    a, b = nnjax.train(load(name, **SGD)), nnjax.train(load(name, **SGD, **many))
+    a, b = nnjax.train(load(name, **sgd(name))), nnjax.train(load(name, **sgd(name), **many))
     assert difference(a.state.params, runner.start(setup(load(name)))[0].state.params) > 1e-3
     assert difference(a.state.params, b.state.params) < 1e-5
     for x, y in zip(a.records, b.records, strict=True):
@@ -161,12 +175,12 @@ def test_devices_do_not_change_the_run(name, parallel, devices):
 
 
 def test_accumulation_equals_the_large_batch(name):
-    whole = nnjax.train(load(name, batch='32', **SGD))
+    whole = nnjax.train(load(name, batch='32', **sgd(name)))
     if 'batch_stats' in whole.state.model_state:
         pytest.skip('batch normalisation sees a microbatch')
     if load(name).task.get('loss') in ('triplet', 'contrastive'):
         pytest.skip('the pairs of a loss are those of a microbatch')
-    parts = nnjax.train(load(name, batch='32', accumulate='4', **SGD))
+    parts = nnjax.train(load(name, batch='32', accumulate='4', **sgd(name)))
     assert difference(whole.state.params, parts.state.params) < 1e-5
 
 
@@ -229,13 +243,13 @@ def test_program_is_a_value(name):
 
 def test_a_lane_is_its_solo_run(name, tmp_path):
     """Two points of a sweep on two devices; parameters after steps as exact as their gradients."""
-    c = load(name, **SGD, devices='2', parallel='auto')
+    c = load(name, **sgd(name), devices='2', parallel='auto')
     points = [{'optim.lr': 0.1, 'seed': 0}, {'optim.lr': 0.05, 'seed': 1}]
     sweep(c, points, tmp_path / 'w')
     whole = checkpoint.read(tmp_path / 'w' / 'groups' / '0', 'carry/state/params/')
     for lane, point in enumerate(points):
         fields = {path: str(value) for path, value in point.items()}
-        alone = paths.flatten(nnjax.train(load(name, **SGD | fields)).state.params)
+        alone = paths.flatten(nnjax.train(load(name, **sgd(name) | fields)).state.params)
         assert alone
         for path, array in alone.items():
             mine = whole[f'carry/state/params/{path}'][lane]

@@ -269,11 +269,11 @@ def test_training_is_the_stocks_to_float_noise(monkeypatch):
     )
     with_kernels = nnjax.train(c)
     monkeypatch.setattr(library, 'load', lambda: library.Library(None, 'turned off'))
-    runner.compiled.cache_clear()
+    runner.forget()
     try:
         without = nnjax.train(c)
     finally:
-        runner.compiled.cache_clear()
+        runner.forget()
     assert 0 < difference(with_kernels.state.params, without.state.params) < 1e-4
     for a, b in zip(with_kernels.records, without.records, strict=True):
         assert a['loss'] == pytest.approx(b['loss'], rel=1e-4)

@@ -146,6 +146,12 @@ def compiled(program: step.Program, placement: Placement, kind: str) -> Callable
     return _shared(program, placement, kind) if shared else _alone(program, kind)
 
 
+def forget() -> None:
+    """Drops what is compiled: kernels that were there, or were not, are asked for anew."""
+    _shared.cache_clear()
+    _alone.cache_clear()
+
+
 @functools.lru_cache(maxsize=32)
 def _shared(program: step.Program, placement: Placement, kind: str) -> Callable:
     """What all devices of a run compute together."""

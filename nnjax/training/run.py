@@ -229,8 +229,8 @@ class Run:
             metrics = evaluator(state)
             predictions = evaluator.predictions(state)
             metrics |= evaluate.score(made, predictions)
+            kept = evaluate.kept(made, source, predictions, state)  # of shared arrays: by all
             if self.folder:
-                kept = evaluate.kept(made, source, predictions, state)
                 self.folder.save_predictions(split, kept)
         best_step = int(self.best['step']) if self.best else self.step
         record = self._record(

@@ -13,6 +13,11 @@ def is_text(array: np.ndarray) -> bool:
     return array.dtype.kind == 'T'
 
 
+def fields(spec: Mapping[str, tuple]) -> list[str]:
+    """{field: (shape, dtype)} -> the fields that hold texts."""
+    return [name for name, (_, dtype) in spec.items() if np.dtype(dtype).kind == 'T']
+
+
 def array(values: Iterable[str]) -> np.ndarray:
     """Strings -> an array of texts [N]."""
     return np.array(list(values), TEXT)

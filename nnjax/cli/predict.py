@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+from nnjax import texts
 from nnjax.cli import matching, options
 from nnjax.errors import UserError
 
@@ -94,14 +95,14 @@ def _read(parsed: options.Options, made):
     from nnjax.data.text import inputs
 
     data, spec = made.dataset, made.dataset.train.spec
-    if parsed.flags.text and not inputs.fields(spec):
+    if parsed.flags.text and not texts.fields(spec):
         raise UserError('--text: this run takes no texts')
     if parsed.flags.text:
         return inputs.typed(parsed.flags.text, spec)
     if 'audio' in spec and recordings.are_sounds(parsed.arguments):
         rate = chain.rate(specs.parse(made.config.augment, augment))
         return recordings.read(parsed.arguments, spec, rate)
-    if inputs.fields(spec) and 'image' not in spec:  # a file's name may be a text
+    if texts.fields(spec) and 'image' not in spec:  # a file's name may be a text
         return inputs.read(parsed.arguments, spec)
     names, arrays = files.read(parsed.arguments, spec, data.columns, data.categories)
     if 'impute' not in made.config.prepare:

@@ -3,10 +3,8 @@
 import numpy as np
 
 from nnjax.data.order import permutation
-from nnjax.data.source import Arrays, Dataset, Joined, Slice, Source, is_share
+from nnjax.data.source import Arrays, Dataset, Joined, Slice, Source, columns, is_share, share
 from nnjax.errors import UserError
-
-ROWS = 1024  # examples that are read at a time where only their labels are wanted
 
 
 class Relabelled:
@@ -40,7 +38,7 @@ def split(data: Dataset, valid: str | None, test: str | None, label: str) -> Dat
     source = given[0] if len(given) == 1 else Joined(given)
     if label not in source.spec or source.spec[label][0]:
         raise UserError(f'no label {label!r} of one identity; the data has: {_shapes(source)}')
-    found = np.concatenate([source[rows][label] for rows in _parts(len(source))])
+    found = columns(source, [label])[label]
     values, numbers = np.unique(found, return_inverse=True)
     count = len(values)
     order = permutation(0, np.zeros(count, np.int64), np.arange(count), count)
@@ -72,18 +70,13 @@ def split(data: Dataset, valid: str | None, test: str | None, label: str) -> Dat
     )
 
 
-def _parts(count: int):
-    return (np.arange(start, min(start + ROWS, count)) for start in range(0, count, ROWS))
-
-
 def _count(text: str | None, size: int, what: str) -> int:
     """'10%' or '50' of so many identities -> how many."""
     if text is None:
         return 0
     if not is_share(text):
         raise UserError(f"data.{what}={text!r}: expected identities such as '10%' or '50'")
-    number = float(text.strip().removesuffix('%'))
-    return round(number * size / 100) if '%' in text else int(number)
+    return share(text, size)
 
 
 def _shapes(source: Source) -> str:

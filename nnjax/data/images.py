@@ -23,8 +23,10 @@ ENDS = {'JPEG': b'\xff\xd9', 'PNG': b'IEND\xaeB`\x82'}  # the last bytes of a wh
 Shape = tuple[int, int, int]  # height, width, channels
 
 
-def below(folder: Path) -> list[str]:
+def below(folder: Path, suffixes: tuple[str, ...] = SUFFIXES, what: str = 'images') -> list[str]:
     """The path of every image file in a folder and its subfolders, in order; hidden ones are not.
+
+    Or of every file of other `suffixes`, which messages call `what`.
 
     Raises:
       UserError: there is none.
@@ -35,10 +37,10 @@ def below(folder: Path) -> list[str]:
         found += [
             os.path.join(place, name)
             for name in names
-            if name[0] != '.' and name.lower().endswith(SUFFIXES)
+            if name[0] != '.' and name.lower().endswith(suffixes)
         ]
     if not found:
-        raise UserError(f'{folder} has no images ({", ".join(SUFFIXES)})')
+        raise UserError(f'{folder} has no {what} ({", ".join(suffixes)})')
     return sorted(found)
 
 

@@ -11,11 +11,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nnjax.data.order import permutation
-from nnjax.data.source import Arrays, Source
+from nnjax.data.source import Arrays, Source, columns
 
 LENGTH, SEGMENT = '_length', '_segment'
 Cut = tuple[tuple[str, int], ...]  # (field, its longest length) of every sequence
-ROWS = 4096  # rows whose lengths are read together
 
 
 def fields(names: Mapping | Sequence[str]) -> list[str]:
@@ -43,14 +42,9 @@ def cut(arrays: Arrays, lengths: Cut) -> Arrays:
 
 def read(source: Source) -> Arrays:
     """{field: lengths [N]} of a prepared source; every row is prepared once, a few at a time."""
-    parts = [
-        source[np.arange(start, min(start + ROWS, len(source)))]
-        for start in range(0, len(source), ROWS)
-    ]
-    return {
-        name: np.concatenate([part[name + LENGTH] for part in parts])
-        for name in fields(source.spec)
-    }
+    names = fields(source.spec)
+    found = columns(source, (name + LENGTH for name in names))
+    return {name: found[name + LENGTH] for name in names}
 
 
 def members(lengths: Arrays, buckets: Sequence[Cut]) -> list[np.ndarray]:

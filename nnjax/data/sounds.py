@@ -6,12 +6,12 @@ What comes out is a pure function of the file and the rate.
 import functools
 import importlib
 import math
-import os
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from nnjax.data import images
 from nnjax.errors import UserError
 
 SUFFIXES = ('.wav', '.flac', '.ogg')
@@ -33,17 +33,7 @@ def below(folder: Path) -> list[str]:
     Raises:
       UserError: there is none.
     """
-    found = []
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name[0] != '.']
-        found += [
-            os.path.join(place, name)
-            for name in names
-            if name[0] != '.' and name.lower().endswith(SUFFIXES)
-        ]
-    if not found:
-        raise UserError(f'{folder} has no sounds ({", ".join(SUFFIXES)})')
-    return sorted(found)
+    return images.below(folder, SUFFIXES, 'sounds')
 
 
 def header(path: str | Path) -> Header:

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +13,8 @@ from nnjax.data.order import permutation
 from nnjax.errors import UserError
 
 Arrays = dict[str, np.ndarray]  # field name -> [N, ...], one row an example
+
+ROWS = 1024  # examples that are read at a time where only some fields are wanted
 
 
 class Source(Protocol):
@@ -118,9 +120,25 @@ class Dataset:
     categories: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
 
+def columns(source: Source, names: Iterable[str]) -> Arrays:
+    """Some fields of all examples, which are read a few at a time."""
+    names = list(names)
+    parts = []
+    for start in range(0, len(source), ROWS):
+        read = source[np.arange(start, min(start + ROWS, len(source)))]
+        parts.append({name: read[name] for name in names})  # and nothing else of them is held
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+
 def is_share(text: str) -> bool:
     """Whether a text is a share ('10%', '2.5%') or a number ('5000') of examples."""
     return re.fullmatch(r'\d+(\.\d+)?%|\d+', text.strip()) is not None
+
+
+def share(text: str, size: int) -> int:
+    """A share ('10%') of so many, or a number ('5000') -> how many; see `is_share`."""
+    number = float(text.strip().removesuffix('%'))
+    return round(number * size / 100) if '%' in text else int(number)
 
 
 def hold_out(source: Source, text: str, what: str, seed: int = 0) -> tuple[Source, Source]:
@@ -135,8 +153,7 @@ def hold_out(source: Source, text: str, what: str, seed: int = 0) -> tuple[Sourc
         raise UserError(
             f"data.{what}={text!r}: expected a share such as '10%' or a number such as '500'"
         )
-    size, number = len(source), float(text.strip().removesuffix('%'))
-    count = round(number * size / 100) if '%' in text else int(number)
+    size, count = len(source), share(text, len(source))
     if not 0 < count < size:
         raise UserError(f'data.{what}={text!r} of {size} examples leaves nothing on one side')
     places = np.arange(size)

@@ -162,7 +162,7 @@ def _kept(prepared: Prepared, piece: Piece, size: tuple[int, int] | None) -> Arr
 
 def _text_bytes(stream: 'Stream') -> float:
     """Bytes that the texts of an example have, about."""
-    names = [name for name, (_, dtype) in stream.spec.items() if dtype.kind == 'T']
+    names = texts.fields(stream.spec)
     some = stream[np.unique(np.linspace(0, len(stream) - 1, 16).astype(int))] if names else {}
     return sum(np.mean([len(text.encode()) for text in some[name].tolist()]) for name in names)
 

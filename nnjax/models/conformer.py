@@ -11,6 +11,7 @@ from nnjax.errors import UserError
 from nnjax.fields import BelowOne, Count
 from nnjax.models import layers, speech
 from nnjax.ops import sequence
+from nnjax.ops.attention import attention
 
 
 class Conformer(nn.Module):
@@ -56,15 +57,15 @@ class Conformer(nn.Module):
         x = layers.Dropout(self.dropout)(x + places[None], train)
         real = sequence.real(lengths, x.shape[1])
         for number in range(self.blocks):
-            x = self._block(x, real, f'block{number}', train)
+            x = self._block(x, lengths, real, f'block{number}', train)
         logits = layers.Dense(self.vocabulary, dtype=self.dtype, name='head')(x)
         return {'logits': logits.astype(jnp.float32), 'lengths': lengths}
 
-    def _block(self, x, real, name, train):
+    def _block(self, x, lengths, real, name, train):
         drop = layers.Dropout(self.dropout)
         norm = lambda part: layers.LayerNorm(name=f'{name}_{part}_norm')
         x = x + 0.5 * drop(self._hidden(norm('first')(x), f'{name}_first'), train)
-        x = x + drop(self._attention(norm('attention')(x), real, f'{name}_attention'), train)
+        x = x + drop(self._attention(norm('attention')(x), lengths, f'{name}_attention'), train)
         x = x + drop(self._convolution(norm('conv')(x), real, f'{name}_conv'), train)
         x = x + 0.5 * drop(self._hidden(norm('second')(x), f'{name}_second'), train)
         return norm('last')(x)
@@ -73,12 +74,11 @@ class Conformer(nn.Module):
         x = jax.nn.silu(self._dense(x, 4 * self.width, f'{name}_dense1'))
         return self._dense(x, self.width, f'{name}_dense2')
 
-    def _attention(self, x, real, name):
+    def _attention(self, x, lengths, name):
         x = self._dense(x, 3 * self.width, f'{name}_qkv')
         q, k, v = jnp.moveaxis(x.reshape(*x.shape[:2], 3, self.heads, -1), 2, 0)
-        with jax.numpy_dtype_promotion('standard'):  # of bfloat16, to a softmax in float32
-            x = jax.nn.dot_product_attention(q, k, v, mask=real[:, None, None])
-        return self._dense(x.reshape(*x.shape[:2], self.width), self.width, f'{name}_out')
+        y = attention(q, k, v, lengths).reshape(x.shape[0], x.shape[1], self.width)
+        return self._dense(y, self.width, f'{name}_out')
 
     def _convolution(self, x, real, name):
         x, gate = jnp.split(self._dense(x, 2 * self.width, f'{name}_in'), 2, -1)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from nnjax.errors import UserError
 from nnjax.fields import BelowOne, Count
-from nnjax.models import layers
+from nnjax.models import layers, sequences
 from nnjax.models.rnn import RNN
 from nnjax.ops import sequence
 
@@ -48,18 +48,18 @@ class SeparableCNN(nn.Module):
         self, x: jax.Array, lengths: jax.Array | None = None, train: bool = False
     ) -> jax.Array:
         x = _features(self, x)[..., None]
-        real = _real(x, lengths)
+        real = sequences.real(x, lengths)
         first, *rest = self.channels
         x = self._unit(sequence.cleaned(x, real), first, 2, 1, 'first', train)
         lengths = None if lengths is None else halved(lengths)
         for number, channels in enumerate(rest):
             stride = 2 if channels > x.shape[-1] else 1
-            real = _real(x, lengths)
+            real = sequences.real(x, lengths)
             x = sequence.cleaned(x, real)
             x = self._unit(x, x.shape[-1], stride, x.shape[-1], f'depthwise{number}', train)
             x = self._unit(x, channels, 1, 1, f'pointwise{number}', train, window=1)
             lengths = halved(lengths) if stride == 2 and lengths is not None else lengths
-        real = _real(x, lengths)
+        real = sequences.real(x, lengths)
         count = x.shape[1] if real is None else jnp.maximum(jnp.sum(real, 1, keepdims=True), 1)
         x = jnp.sum(jnp.mean(sequence.cleaned(x, real), 2), 1) / jnp.asarray(count).astype(x.dtype)
         x = layers.Dropout(self.dropout)(x, train)
@@ -96,7 +96,7 @@ class Subsample(nn.Module):
     def __call__(self, x: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
         x = x[..., None]
         for number in range(self.steps):
-            x = sequence.cleaned(x, _real(x, lengths))
+            x = sequence.cleaned(x, sequences.real(x, lengths))
             x = layers.Conv(
                 self.channels,
                 (3, 3),
@@ -108,7 +108,7 @@ class Subsample(nn.Module):
             )(x)
             x, lengths = jax.nn.relu(x), halved(lengths)
         x = layers.Dense(self.width, dtype=self.dtype, name='dense')(x.reshape(*x.shape[:2], -1))
-        return sequence.cleaned(x, _real(x, lengths)), lengths
+        return sequence.cleaned(x, sequences.real(x, lengths)), lengths
 
 
 class ConvRNN(nn.Module):
@@ -197,7 +197,7 @@ class TimeCNN(nn.Module):
         self, x: jax.Array, lengths: jax.Array | None = None, train: bool = False
     ) -> Transcript:
         x, lengths = begun(self, x, lengths)
-        real = _real(x, lengths)
+        real = sequences.real(x, lengths)
         drop = layers.Dropout(self.dropout)
         for number in range(self.blocks):
             y = layers.LayerNorm(name=f'norm{number}')(x)
@@ -241,8 +241,3 @@ def _features(module: nn.Module, x: jax.Array) -> jax.Array:
             f"{x.shape}; samples become features by augment='log_mel'"
         )
     return x
-
-
-def _real(x: jax.Array, lengths: jax.Array | None) -> jax.Array | None:
-    """bool [N, T]: which frames of x are real, or None where all are."""
-    return None if lengths is None else sequence.real(lengths, x.shape[1])

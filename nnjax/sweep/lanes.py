@@ -111,9 +111,7 @@ class Lanes:
 
     def _first(self, lane: int, given: Mapping) -> Tree:
         made, numbers = self.made, seats.pick(self.numbers, lane)
-        init = runner.compiled(made.program, made.placement, 'init')
-        batch = {n: np.zeros(s.shape, s.dtype) for n, s in made.batch_shapes(1).items()}
-        carry, best = runner.first(made, init(self.seeds[lane], batch, numbers, given))
+        carry, best = runner.first(made, runner.initial(made, self.seeds[lane], numbers, given))
         return jax.device_get({'carry': carry, 'best': best})
 
     def whole(self) -> Tree:

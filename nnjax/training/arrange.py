@@ -11,11 +11,9 @@ from nnjax.data.augment import chain
 from nnjax.data.augment.operation import Always, Pairwise
 from nnjax.data.order import Grouped, Order, Shuffled
 from nnjax.data.preparation import Prepared
-from nnjax.data.source import Dataset, Source
+from nnjax.data.source import Dataset, Source, columns
 from nnjax.errors import UserError
 from nnjax.training.folder import RunFolder
-
-ROWS = 1024  # examples that are read at a time where only their labels are wanted
 
 
 def rows(
@@ -39,6 +37,8 @@ def rows(
         return train, _order(config, train, small), (), 0.0
     if small:
         train.keep()
+    elif not config.buckets:  # all of a large set is not read for its share of padding
+        return train, Shuffled(len(train), config.batch), (), 0.0
     cuts, found = lengths.cuts(train.spec, config.buckets), lengths.read(train)
     rows = lengths.members(found, cuts)
     full = [(own, one) for own, one in zip(rows, cuts) if len(own)]
@@ -60,10 +60,7 @@ def _order(config: ConfigDict, train: Prepared, small: bool) -> Order:
         )
     if small:
         train.keep()
-    parts = (np.arange(n, min(n + ROWS, len(train))) for n in range(0, len(train), ROWS))
-    grouped = Grouped(
-        np.concatenate([train[rows][label] for rows in parts]), config.group, config.batch
-    )
+    grouped = Grouped(columns(train, [label])[label], config.group, config.batch)
     if not grouped.epoch:
         raise UserError(f'group={config.group}: no class has so many training examples')
     return grouped
@@ -105,6 +102,7 @@ def labels(config: ConfigDict, dataset: Dataset, example) -> chain.Labels | None
 
 
 def views(config: ConfigDict) -> str:
+    """`config.tta`, whose operations make views of an example."""
     for operation in spec.parse(config.tta, augment, 'tta'):
         if isinstance(operation, (Always, Pairwise)):
             raise UserError(

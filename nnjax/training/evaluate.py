@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from nnjax import build
+from nnjax import build, texts
 from nnjax.data import lengths, pipeline
 from nnjax.data.source import Arrays, Slice, Source
 from nnjax.training import hosts, predict, runner, step
@@ -25,8 +25,12 @@ class Evaluator:
     def __init__(self, made: Setup, source: Source):
         self._made = made
         self._source = source
-        batches = functools.partial(_batches, made, made.prepared(source))
-        if example_bytes(made.example) * len(source) <= RESIDENT_BYTES:
+        small = example_bytes(made.example) * len(source) <= RESIDENT_BYTES
+        prepared = made.prepared(source)
+        if small and made.program.cuts:
+            prepared.keep()  # its lengths are read before its batches are
+        batches = functools.partial(_batches, made, _buckets(made, prepared))
+        if small:
             kept = list(batches())
             self.batches = lambda: kept
         else:
@@ -70,18 +74,21 @@ class Evaluator:
         return {**found, **raw, **predict.readable(made, found, raw)}
 
 
-def _batches(made: Setup, source: Source, ahead: bool = False) -> Iterator[Arrays]:
-    """A prepared split's batches, of one bucket after another where there are buckets."""
-    cuts = made.program.cuts or ((),)
-    rows = lengths.members(lengths.read(source), cuts) if made.program.cuts else [None]
-    for own, cut in zip(rows, cuts):
-        if own is not None and not len(own):
-            continue
-        part = source if own is None else Slice(source, own)
+def _buckets(made: Setup, source: Source) -> list[tuple[Source, np.ndarray, lengths.Cut]]:
+    """A prepared split -> (examples, their rows, how they are cut) of each bucket, or of all."""
+    cuts = made.program.cuts
+    if not cuts:
+        return [(source, np.arange(len(source)), ())]
+    rows = lengths.members(lengths.read(source), cuts)
+    return [(Slice(source, own), own, cut) for own, cut in zip(rows, cuts) if len(own)]
+
+
+def _batches(made: Setup, buckets: list, ahead: bool = False) -> Iterator[Arrays]:
+    """The batches of `_buckets`, of one after another."""
+    for part, rows, cut in buckets:
         size = made.placement.rows(min(made.config.eval_batch, len(part)))
         for batch in pipeline.evaluation_batches(part, size, ahead, made.placement.own(size)):
-            index = batch['index'] if own is None else own[batch['index']]
-            yield {**lengths.cut(batch, cut), 'index': index}
+            yield {**lengths.cut(batch, cut), 'index': rows[batch['index']]}
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:
@@ -121,8 +128,9 @@ def _gallery(made: Setup, source: Source, state: State) -> dict[str, np.ndarray]
 
 def _texts(source: Source, index: np.ndarray) -> dict[str, np.ndarray]:
     """The examples' fields of text."""
-    names = [name for name, (_, dtype) in source.spec.items() if np.dtype(dtype).kind == 'T']
-    return {name: source[index][name] for name in names}
+    names = texts.fields(source.spec)
+    found = source[index] if names else {}
+    return {name: found[name] for name in names}
 
 
 def _pictures(source: Source, predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -5,13 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from nnjax import texts
+from nnjax.data.text.vocabulary import BEGIN, END
 from nnjax.errors import UserError
 from nnjax.ops import decode
 from nnjax.training import step
 from nnjax.training.setup import Setup
 from nnjax.training.state import State
-
-END = 3  # the id that ends a text
 
 
 def generate(
@@ -39,7 +38,7 @@ def generate(
     prepared = made.prepare({name: texts.array([prompt])})
     ids = prepared[name][0, : prepared[f'{name}_length'][0]]
     ids = ids[:-1] if ids[-1] == END else ids
-    if not len(ids) or not (prompt or ids[0] == 2):
+    if not len(ids) or not (prompt or ids[0] == BEGIN):
         raise UserError('the prompt is empty, and prepare puts no <bos> before a text: give one')
 
     @jax.jit

@@ -113,9 +113,7 @@ def _trained(
 
 def _begun(made: Setup, taken: Mapping, seed: int) -> dict[str, np.ndarray]:
     """What the task makes of its predictions over the training split."""
-    init = runner.compiled(made.program, made.placement, 'init')
-    batch = {n: np.zeros(s.shape, s.dtype) for n, s in made.batch_shapes(1).items()}
-    state = init(np.uint32(seed), batch, made.hyperparameters, taken)
+    state = runner.initial(made, seed, made.hyperparameters, taken)
     predictions = evaluate.Evaluator(made, made.dataset.train).predictions(state)
     shapes = {name: array.shape for name, array in _variables(made.state).items()}
     return _task(made).begin(predictions, shapes, seed)

@@ -6,13 +6,13 @@ import jax
 import numpy as np
 
 from nnjax import texts
+from nnjax.data.text.vocabulary import UNKNOWN
 from nnjax.errors import UserError
 from nnjax.training import runner
 from nnjax.training.setup import Setup
 from nnjax.training.state import State
 
 ROWS = 256  # examples in a call
-UNKNOWN = 1  # the id of no known token
 
 
 def predict(made: Setup, state: State, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

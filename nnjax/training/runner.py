@@ -105,13 +105,18 @@ def chunked(made: Setup) -> bool:
 
 
 def start(made: Setup, given: Mapping | None = None) -> tuple[Carry, dict]:
-    """The carry before step 0, and the best parameters so far, {} without a validation split.
+    """The carry before step 0, and the best parameters so far, {} without a validation split."""
+    return first(made, initial(made, made.config.seed, made.hyperparameters, given or {}))
+
+
+def initial(made: Setup, seed: int, hyperparameters: dict, given: Mapping) -> State:
+    """The state before step 0.
 
     `given` are initial values by name, see `step.init`: data, so that other values compile nothing.
     """
     init = compiled(made.program, made.placement, 'init')
     batch = {n: np.zeros(s.shape, s.dtype) for n, s in made.batch_shapes(1).items()}
-    return first(made, init(np.uint32(made.config.seed), batch, made.hyperparameters, given or {}))
+    return init(np.uint32(seed), batch, hyperparameters, given)
 
 
 def first(made: Setup, state: State) -> tuple[Carry, dict]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from nnjax import build, duration
+from nnjax import build, duration, texts
 from nnjax import config as configs
 from nnjax.data import packing, prepare, spec
 from nnjax.data.order import Order
@@ -213,7 +213,7 @@ def _check_outputs(made: Setup) -> None:
 
 
 def _unprepared(dataset: Dataset) -> str:
-    names = [name for name, (_, dtype) in dataset.train.spec.items() if np.dtype(dtype).kind == 'T']
+    names = texts.fields(dataset.train.spec)
     return f', and texts that prepare can make numbers of: {", ".join(names)}' if names else ''
 
 

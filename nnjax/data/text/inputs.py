@@ -12,11 +12,6 @@ from nnjax.errors import UserError, unknown
 STANDARD = '-'  # in the place of a file
 
 
-def fields(spec: Mapping[str, tuple]) -> list[str]:
-    """The fields of text of a source's `spec`."""
-    return [name for name, (_, dtype) in spec.items() if getattr(dtype, 'kind', '') == 'T']
-
-
 def read(inputs: Iterable[str], spec: Mapping[str, tuple]) -> tuple[list[str], Arrays]:
     """Files -> (a name each, arrays of texts [N]), in the fields of the training split's `spec`.
 
@@ -26,7 +21,7 @@ def read(inputs: Iterable[str], spec: Mapping[str, tuple]) -> tuple[list[str], A
     Raises:
       UserError: what cannot be read, naming the line; files of other fields.
     """
-    known = fields(spec)
+    known = texts.fields(spec)
     names: list[str] = []
     found: dict[str, list[str]] = {}
     for text in inputs:
@@ -47,7 +42,7 @@ def typed(given: Iterable[str], spec: Mapping[str, tuple]) -> tuple[list[str], A
     Raises:
       UserError: no '=', an unknown field, an empty text.
     """
-    known, found = fields(spec), {}
+    known, found = texts.fields(spec), {}
     for text in given:
         name, equals, value = text.partition('=')
         if not equals or not value.strip():

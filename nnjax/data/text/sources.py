@@ -6,7 +6,7 @@ import numpy as np
 
 from nnjax import texts
 from nnjax.data import split, tfds
-from nnjax.data.source import Dataset, Rows, is_share
+from nnjax.data.source import Dataset, Rows, is_share, share
 from nnjax.data.text import lines, records
 from nnjax.errors import UserError
 from nnjax.fields import Count
@@ -147,8 +147,7 @@ def _joined(name: str, data_dir: str | None) -> str:
 def _count(text: str, size: int, what: str) -> int:
     if not is_share(text):
         raise UserError(f"data.{what}={text!r}: expected a share such as '5%' or a number")
-    number = float(text.strip().removesuffix('%'))
-    return round(number * size / 100) if '%' in text else int(number)
+    return share(text, size)
 
 
 def _windows(text: str, length: int, what: str) -> Rows:

@@ -29,6 +29,7 @@ def run(
     devices: Count | None = None,
     log_every: Duration = '2%',
     eval_every: Duration = '5%',
+    score_every: Duration | None = None,
     save_every: Duration = '10%',
     keep: Count = 2,
     best: str = 'min loss',
@@ -66,9 +67,11 @@ def run(
       devices: how many of this machine's devices, or of each process's, to use; None is all
       log_every: time between two lines of training metrics
       eval_every: time between two evaluations on the validation split
+      score_every: time between two predictions of the whole validation split, whose scores (BLEU, AP,
+        word error rate ...) are then in the curves and may mark the best; None: only at the end
       save_every: time between two checkpoints
       keep: latest checkpoints to keep, besides the best
-      best: the validation metric that marks the best checkpoint, 'min NAME' or 'max NAME'
+      best: the validation metric or score that marks the best checkpoint, 'min NAME' or 'max NAME'
       patience: stop when the best metric has not improved for this long
       smoke: two steps on a tiny slice, to see that everything fits together
     """

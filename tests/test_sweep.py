@@ -180,6 +180,19 @@ def test_patience_ends_a_lane_and_keeps_its_best(tmp_path):
         assert ends[number]['accuracy'] == pytest.approx(alone['accuracy'], abs=1e-6)
 
 
+def test_lanes_are_scored_as_solo_runs_are(tmp_path):
+    c = config(total='24 steps', eval_every='6 steps', score_every='12 steps', best='max macro_f1')
+    points = [{'optim.lr': 0.01}, {'optim.lr': 0.001}]
+    result = sweep(c, points, tmp_path / 'w')
+    for number, point in enumerate(points):
+        alone = [r for r in solo(c, point).records if r['split'] == 'valid']
+        mine = [r for r in result.records if r['split'] == 'valid' and r['point'] == number]
+        assert [r['step'] for r in mine if 'macro_f1' in r] == [12, 24]
+        assert [r.get('macro_f1') for r in mine] == pytest.approx(
+            [r.get('macro_f1') for r in alone], abs=1e-6
+        )
+
+
 def test_halving_drops_the_worse_at_each_rung():
     c = config(total='48 steps', eval_every='4 steps')
     axes = {'optim.lr': [10.0**-n for n in (1, 2, 3, 4, 5, 6, 7, 8, 9)]}

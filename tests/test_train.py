@@ -18,7 +18,9 @@ from nnjax import models, tasks
 from nnjax.config import base, bind
 from nnjax.data import sources
 from nnjax.errors import Diverged, Interrupted, UserError
-from nnjax.training import optim
+from nnjax.training import evaluate, optim
+from nnjax.training.folder import RunFolder
+from nnjax.training.setup import setup
 
 
 def config(**fields):
@@ -271,6 +273,46 @@ def test_the_best_checkpoint_is_what_is_tested(tmp_path):
     result = nnjax.train(c, tmp_path)
     valid = {r['step']: r['accuracy'] for r in result.records if r['split'] == 'valid'}
     assert valid[result.records[-1]['best_step']] == max(valid.values())
+
+
+def test_scores_of_the_validation_split_are_in_its_records_and_mark_the_best(tmp_path):
+    c = config(score_every='10 steps', best='max macro_f1')
+    whole = nnjax.train(c, tmp_path / 'a')
+    valid = {r['step']: r for r in whole.records if r['split'] == 'valid'}
+    scored = {step: r['macro_f1'] for step, r in valid.items() if 'macro_f1' in r}
+    assert list(valid) == [6, 12, 18, 24]
+    assert list(scored) == [
+        12,
+        24,
+    ]  # the first evaluation after 10 and after 20 steps, and the last
+    final = whole.records[-1]
+    assert scored[final['best_step']] == max(scored.values())
+    evaluator = evaluate.Evaluator(setup(c), setup(c).dataset.valid)
+    again = evaluate.score(setup(c), evaluator.predictions(whole.state))
+    assert again['macro_f1'] == scored[24]
+    rewound(tmp_path / 'a', tmp_path / 'b', step=16)
+    assert timeless(nnjax.train(c, tmp_path / 'b').records) == timeless(whole.records)
+
+
+@pytest.mark.parametrize(
+    'fields, words',
+    [
+        ({'score_every': '5 steps', 'best': 'max bleu'}, "no metric 'bleu' (it has: .*macro_f1"),
+        ({'best': 'max macro_f1'}, "no metric 'macro_f1' .*scores by score_every"),
+        ({'score_every': '5 steps', 'data__valid': None}, 'no validation split'),
+    ],
+)
+def test_a_score_that_is_not_there_is_named(fields, words):
+    with pytest.raises(UserError, match=words.replace('(', r'\(')):
+        nnjax.train(config(**fields))
+
+
+def test_the_clock_goes_on_where_it_stopped(tmp_path):
+    nnjax.train(config(), tmp_path / 'a')
+    rewound(tmp_path / 'a', tmp_path / 'b', step=16)
+    folder = RunFolder(tmp_path / 'b')
+    folder.rewrite({**record, 'seconds': 1000.0} for record in folder.records())
+    assert all(r['seconds'] >= 1000 for r in nnjax.train(config(), tmp_path / 'b').records)
 
 
 def test_moving_average_is_evaluated_instead_of_the_parameters():

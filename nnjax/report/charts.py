@@ -33,7 +33,7 @@ def lines(
     size: tuple[int, int],
     spread: float = math.inf,
 ) -> Markup:
-    """Curves over one x axis in `unit` -> <svg> of `size` (width, height), described by `label`.
+    """Curves over one x axis, `unit` its title -> <svg> of `size` (width, height), described by `label`.
 
     The y axis is logarithmic if the largest value is over `spread` times the smallest.
 

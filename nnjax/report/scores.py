@@ -88,6 +88,7 @@ def curves(run: Run) -> list[dict]:
     First the scores of both train and valid, then the meters, then scores of one split alone.
     """
     unit = time_unit(run)
+    axis = unit + _pace(run, unit)
     large, small = {}, {}
     for name in [*metric_names(run), *METERS]:
         found = {split: curve(run, split, name, unit) for split in ('train', 'valid')}
@@ -98,12 +99,19 @@ def curves(run: Run) -> list[dict]:
     small = {name: small[name] for name in order[:MOST_CHARTS]}
     if len(small) in (2, 4):  # rows of two large charts or three small ones: leave no hole
         large, small = large | small, {}
-    return [_chart(*item, True, unit) for item in large.items()] + [
-        _chart(*item, False, unit) for item in small.items()
+    return [_chart(*item, True, unit, axis) for item in large.items()] + [
+        _chart(*item, False, unit, axis) for item in small.items()
     ]
 
 
-def _chart(name: str, found: dict[str, Curve], large: bool, unit: str) -> dict:
+def _pace(run: Run, unit: str) -> str:
+    """The time that a curve's last point took, for its axis: ', 30 in 4 min 12 s'."""
+    ends = [(number(r.get('seconds')), number(r.get(unit))) for r in _lines(run)]
+    ends = [end for end in ends if all(map(math.isfinite, end))]
+    return f', {short(max(ends)[1])} in {duration(max(ends)[0])}' if ends else ''
+
+
+def _chart(name: str, found: dict[str, Curve], large: bool, unit: str, axis: str) -> dict:
     title = METERS.get(name, name.replace('_', ' '))
     legend = []
     for split, line in found.items():
@@ -117,7 +125,7 @@ def _chart(name: str, found: dict[str, Curve], large: bool, unit: str) -> dict:
     shown = [Curve(split, line.x, line.y) for split, line in found.items()]
     label = f'{title} by {unit}: ' + '; '.join(entry['text'] for entry in legend)
     spread = LOG_SPREAD.get(name, 30 if LOWER_IS_BETTER.search(name) else math.inf)
-    svg = charts.lines(shown, label, unit, size, spread)
+    svg = charts.lines(shown, label, axis, size, spread)
     return {'title': title, 'legend': legend, 'svg': svg, 'large': large}
 
 

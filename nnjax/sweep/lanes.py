@@ -16,7 +16,7 @@ from nnjax.sweep.points import Point
 from nnjax.sweep.rows import Batches, Rows
 from nnjax.sweep.seats import Seats
 from nnjax.training import checkpoint, feed, initial, paths, runner, step
-from nnjax.training.evaluate import Evaluator, score
+from nnjax.training.evaluate import Evaluator, check_best, score
 from nnjax.training.hook import Hook
 from nnjax.training.setup import Setup
 
@@ -184,7 +184,11 @@ class Lanes:
         direction, metric = self.best_of
         tree, gone = self._seats.tree, {metric: np.nan}  # it never wins
         found = self._averages(tree['carry'].state, self._valid)
-        value = [found.get(lane, gone)[metric] for lane in self._seats.lanes.tolist()]
+        if self.made.scores_at(self.step):
+            for lane, alone in self._seats.by_lane(tree['carry'].state).items():
+                found[lane] |= self._scores(lane, self._valid, alone)
+                check_best(self.made, found[lane])
+        value = [found.get(lane, gone).get(metric, np.nan) for lane in self._seats.lanes.tolist()]
         value = np.array(value, np.float32)
         tree['best'] = programs.better(tree['best'], tree['carry'].state, value, direction == 'max')
         self._write({**self._about(lane, 'valid'), **found[lane]} for lane in sorted(found))
@@ -263,12 +267,15 @@ class Lanes:
             alone, best = host[lane]
             record = {**self._about(lane, split), **averages.get(lane, {})}
             if source and made.scored:
-                own = evaluator.having(seats.pick(self.numbers, lane))
-                record |= score(made, own.predictions(alone))
+                record |= self._scores(lane, evaluator, alone)
             if best:
                 record |= {'best_step': int(best['step']), 'best_value': float(best['value'])}
             records.append({**record, 'parameters': paths.size(alone.params), 'finished': True})
         self._write(records)
+
+    def _scores(self, lane: int, evaluator: Evaluator, state) -> dict[str, float | str]:
+        own = evaluator.having(seats.pick(self.numbers, lane))
+        return score(self.made, own.predictions(state))
 
     def _about(self, lane: int, split: str) -> dict[str, Any]:
         return {

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from nnjax import build, texts
+from nnjax import build, schema, texts
 from nnjax.data import lengths, pipeline
 from nnjax.data.source import Arrays, Slice, Source
+from nnjax.errors import UserError
 from nnjax.training import hosts, predict, runner, step
 from nnjax.training.setup import RESIDENT_BYTES, Setup, example_bytes
 from nnjax.training.state import State
@@ -105,6 +106,21 @@ def score(made: Setup, predictions: dict[str, np.ndarray]) -> dict[str, float | 
         return {}
     found = task.score(predictions, predictions)
     return {n: v if isinstance(v, str) else float(v) for n, v in found.items()}
+
+
+def check_best(made: Setup, averages: dict[str, float | str]) -> None:
+    """The metric that marks the best is among these averages and scores.
+
+    Raises:
+      UserError: it is not.
+    """
+    _, metric = schema.best(made.config.best)
+    known = sorted(name for name, value in averages.items() if isinstance(value, float))
+    if metric not in known:
+        raise UserError(
+            f'best={made.config.best!r}: the task has no metric {metric!r} '
+            f'(it has: {", ".join(known)})'
+        )
 
 
 def kept(

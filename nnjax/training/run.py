@@ -106,6 +106,7 @@ class Run:
             folder.truncate(self.step)
         hosts.barrier()
         self.records = folder.records()
+        self._began -= max([r['seconds'] for r in self.records] + [0])  # that were spent before
         self._window_step = max([r['step'] for r in self.records if r['split'] == 'train'] + [0])
 
     def _announce(self, taken: str) -> None:
@@ -176,9 +177,20 @@ class Run:
     def evaluate(self) -> None:
         self.check()
         began = time.monotonic()
-        averages = self._valid(self.carry.state)
+        state = self.carry.state
+        averages = self._valid(state)
+        if self.made.scores_at(self.step):
+            averages |= evaluate.score(self.made, self._valid.predictions(state))
+            evaluate.check_best(self.made, averages)
         self._progress.show(self._record('valid', averages))
+        self._compare(averages)
+        self._window_began += time.monotonic() - began  # step time is of training alone
+
+    def _compare(self, averages: dict[str, float]) -> None:
+        """Keeps the parameters if they are the best so far; ends the run where patience does."""
         direction, metric = configs.schema.best(self.made.config.best)
+        if metric not in averages:
+            return
         value = np.float32(averages[metric])
         better = value < self.best['value'] if direction == 'min' else value > self.best['value']
         if better:
@@ -189,7 +201,6 @@ class Run:
         patience = self.made.config.patience
         if patience is not None and self.step - self.best['step'] >= self.made.steps(patience):
             self.stop = True
-        self._window_began += time.monotonic() - began  # step time is of training alone
 
     def save(self) -> None:
         self.check()

@@ -75,6 +75,18 @@ class Setup:
         """Whether the task has scores of a whole split's predictions."""
         return self.program.task(self.hyperparameters['task']).score is not None
 
+    def scores_at(self, now: int) -> bool:
+        """Whether the evaluation after `now` steps also predicts and scores the validation split.
+
+        It is the first one since another `score_every` has passed, and the last one.
+        """
+        if not self.config.score_every:
+            return False
+        each, often = (
+            max(1, self.steps(text)) for text in (self.config.eval_every, self.config.score_every)
+        )
+        return now == self.total or now // often > (now - 1) // each * each // often
+
     def prepared(self, source: Source) -> Source:
         """Raw examples to evaluate -> prepared ones, with the fields of the training rows."""
         made = Prepared(source, self.prepare)
@@ -189,10 +201,14 @@ def _trace(made: Setup) -> Setup:
 def _check_outputs(made: Setup) -> None:
     """The metric that marks the best exists, and the model has an output for every class."""
     _, metric = configs.schema.best(made.config.best)
-    if metric not in made.eval_sums:
+    often = made.config.score_every
+    if often and not (made.scored and made.dataset.valid):
+        lacking = 'no validation split' if made.scored else 'a task without scores'
+        raise UserError(f'score_every={often!r}: the run has {lacking}; leave it None')
+    if metric not in made.eval_sums and not often:  # whether it is a score, the first scoring says
         raise UserError(
-            f'best={made.config.best!r}: the task has no metric {metric!r} '
-            f'(it has: {", ".join(sorted(made.eval_sums))})'
+            f'best={made.config.best!r}: the task has no metric {metric!r} (it has: '
+            f'{", ".join(sorted(made.eval_sums))}{"; scores by score_every" * made.scored})'
         )
     labels, classes = made.dataset.labels, made.config.model.get('classes')
     if labels and classes is not None and classes != len(labels):

@@ -8,6 +8,8 @@ os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8 ' + os.envir
     'XLA_FLAGS', ''
 )
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+if 'PYTEST_XDIST_WORKER' in os.environ:  # the workers are the threads
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
 # One cache for the session and its subprocesses: prepared data and compiled programs are reused.
 os.environ.setdefault(
     'NNJAX_CACHE_DIR', str(Path(tempfile.gettempdir()) / f'nnjax-tests-{os.getuid()}')
@@ -30,26 +32,16 @@ jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 ROOT = Path(__file__).parents[1]
-EIGHT = {'digits_gru', 'digits_mlp', 'fashion_cnn'}  # that eight devices train, as two and four do
-ALIKE = {
-    'asterisk_ctc',
-    'commands_small',
-    'commands_vgg',
-    'digit_scenes',
-    'digits_ctc',
-    'diamonds_mlp',
-    'digits_vae',
-    'fashion_autoencoder',
-    'fashion_cnn_tuned',
-    'fashion_lstm',
-    'fashion_scenes',
-    'fashion_unseen',
-    'fashion_vae',
-    'mnist_cnn',
-    'fashion_vit',
-    'synthetic_faces',
-    'synthetic_faces_grey',
-    'wordnet_lstm',
+# One experiment of each kind holds every law in the plain run, the first of them on many devices
+# and as lanes too; of the others, which share these kinds' code, the laws are marked heavy.
+DEVICES = {'digits_gru', 'digits_mlp', 'fashion_cnn', 'number_words'}
+LAWS = DEVICES | {'commands_mlp', 'diabetes_mlp', 'digits_autoencoder', 'digits_vgg', 'stories_qa'}
+COSTLY = {'test_devices_do_not_change_the_run', 'test_a_lane_is_its_solo_run'}
+CHEAP = {
+    'test_it_trains',
+    'test_every_field_can_be_set_by_flag',
+    'test_a_step_is_a_function_of_seed_and_step',
+    'test_program_is_a_value',
 }
 
 
@@ -90,14 +82,12 @@ def kernels(request):
 
 
 def pytest_collection_modifyitems(items) -> None:
-    """Of an experiment much like another all laws but the first are heavy, eight devices of most."""
+    """Marks what laws of which experiments are heavy."""
     for item in items:
-        name = getattr(item, 'callspec', None) and item.callspec.params.get('name')
-        if item.path.name != 'test_laws.py':
-            continue
-        alike = name in ALIKE and item.originalname != 'test_it_trains'
-        if alike or (item.callspec.params.get('devices') == 8 and name not in EIGHT):
-            item.add_marker(pytest.mark.heavy)
+        if item.path.name == 'test_laws.py':
+            whole = DEVICES if item.originalname in COSTLY else LAWS
+            if item.originalname not in CHEAP and item.callspec.params['name'] not in whole:
+                item.add_marker(pytest.mark.heavy)
 
 
 def heavy(experiment: str, all_of_them: bool = False) -> list:

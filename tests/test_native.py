@@ -21,7 +21,7 @@ from nnjax.training import runner
 from tests.test_train import config, difference
 
 needs_kernels = pytest.mark.skipif(library.load().path is None, reason=library.load().why)
-few = settings(max_examples=20, deadline=None, derandomize=True)
+few = settings(max_examples=12, deadline=None, derandomize=True)
 TOLERANCE = {'float32': 1e-5, 'bfloat16': 1e-2}
 
 

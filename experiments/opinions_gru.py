@@ -8,7 +8,7 @@ from nnjax.training import optim
 
 def get_config(arg=''):
     c = base(arg)
-    c.total = '10 epochs'
+    c.total = '20 epochs'
     c.batch = 64
     c.data = bind(sources.Tfds, name='opinions', valid='valid')
     c.prepare = 'words(80, length=24)'

@@ -24,5 +24,6 @@ def get_config(arg=''):
     )
     c.task = bind(tasks.translation, smoothing=0.1, longest=96)
     c.optim = bind(optim.make, name='adam', lr=0.001, decay='cosine', warmup='5%', clip=1.0)
-    c.eval_every = '5 epochs'
+    c.eval_every = c.score_every = '3 epochs'
+    c.best = 'max bleu'
     return c

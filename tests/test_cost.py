@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from nnjax import models, tasks
-from nnjax.analysis import cost, flops
+from nnjax import models, readable, tasks
+from nnjax.analysis import cost, cost_table, flops
 from nnjax.config import base, bind, load
 from nnjax.data import sources
 from nnjax.training import optim
@@ -179,7 +179,7 @@ def test_time_is_compilation_and_steps(card):
 def test_unmeasured_costs_have_no_time(state):
     card = cost.card(step, state, BATCH, HYPERPARAMETERS, steps=10, measure=False)
     assert card.step_seconds is None and card.seconds is None and card.epoch_flops is None
-    text = cost.render(card, table('mlp'))
+    text = cost_table.render(card, table('mlp'))
     assert 'predicted' not in text and 'epoch' not in text
 
 
@@ -232,9 +232,9 @@ def test_text_fits_and_holds_the_totals(card, name, width):
         cost.Row(('encoder', 'layer_with_a_long_name') * 3, 'Long' * 6, ((1, 2, 3),) * 4, 1, 1)
     )
     noted = dataclasses.replace(card, notes=('while: its length is unknown, counted once',))
-    text = cost.render(noted, rows, width)
+    text = cost_table.render(noted, rows, width)
     assert max(map(len, text.splitlines())) <= width
-    assert cost.human(sum(r.parameters for r in rows)) in text
+    assert readable.human(sum(r.parameters for r in rows)) in text
     assert f'{card.parameters:,}' in text and 'counted once' in text and 'MiB' in text
 
 
@@ -256,7 +256,7 @@ def test_text_fits_and_holds_the_totals(card, name, width):
     ],
 )
 def test_human_units(number, unit, text):
-    assert cost.human(number, unit) == text
+    assert readable.human(number, unit) == text
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_human_units(number, unit, text):
     ],
 )
 def test_durations(seconds, text):
-    assert cost.duration(seconds) == text
+    assert readable.duration(seconds) == text
 
 
 def test_the_arguments_of_the_step_are_named():

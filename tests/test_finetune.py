@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 from sklearn.datasets import load_digits
 
 import nnjax
-from nnjax.analysis import cost, flops
+from nnjax.analysis import cost, cost_table, flops
 from nnjax.config import bind
 from nnjax.data import sources
 from nnjax.errors import UserError
@@ -349,7 +349,7 @@ def test_nothing_is_frozen_by_an_empty_pattern():
 def test_cost_says_how_much_trains():
     card, rows = cost.of_config(net(freeze='Dense_0'), measure=False)
     assert card.parameters - card.frozen == 16 * 10 + 10 + 2 * 16
-    assert f'{card.parameters:,} (202 train)' in cost.render(card, rows)
+    assert f'{card.parameters:,} (202 train)' in cost_table.render(card, rows)
 
 
 def test_training_says_how_much_trains(source, capsys):

@@ -19,6 +19,6 @@ def run(parsed: options.Options) -> None:
 
     config = configs.load(spec, parsed.overrides)
     options.compilation_cache()
-    from nnjax.analysis import cost
+    from nnjax.analysis import cost, cost_table
 
-    print(cost.render(*cost.of_config(config, measure=parsed.flags.time)))
+    print(cost_table.render(*cost.of_config(config, measure=parsed.flags.time)))

@@ -3,6 +3,7 @@
 import math
 import re
 
+from nnjax.readable import duration
 from nnjax.report import charts
 from nnjax.report.charts import Curve
 from nnjax.report.folder import Record, Run, number
@@ -191,15 +192,6 @@ def headline(run: Run, interval: str) -> list[dict]:
 
 def _tile(label: str, value: str, detail: str) -> dict:
     return {'label': label.replace('_', ' '), 'value': value, 'detail': detail}
-
-
-def duration(seconds: float) -> str:
-    """Seconds -> '9.1 s', '3 min 12 s', '2 h 5 min'."""
-    if seconds < 60:
-        return f'{seconds:.3g} s'
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f'{hours} h {minutes} min' if hours else f'{minutes} min {rest} s'
 
 
 def progress(run: Run) -> str:

@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from nnjax.readable import duration
 from nnjax.report import axis, intervals, landscape, lanes, page, parallel, scores, sweep_folder
 from nnjax.report.importance import Importance, importance, ranked
 from nnjax.report.shade import Scale
@@ -131,7 +132,7 @@ def headline(sweep: Sweep) -> list[dict]:
     dropped, diverged = states.count('dropped'), states.count('diverged')
     stopped = [f'{n} {word}' for n, word in ((dropped, 'dropped'), (diverged, 'diverged')) if n]
     tiles.append(tile('configurations', f'{len(states):,}', ', '.join(stopped)))
-    tiles.append(tile('longest lane', scores.duration(max(row.seconds for row in sweep.rows))))
+    tiles.append(tile('longest lane', duration(max(row.seconds for row in sweep.rows))))
     return tiles
 
 
@@ -221,7 +222,7 @@ def table(sweep: Sweep) -> list[dict]:
                 'valid': interval(row.valid),
                 'test': interval(row.test),
                 'seeds': len(row.lanes),
-                'time': scores.duration(row.seconds) if row.seconds else '',
+                'time': duration(row.seconds) if row.seconds else '',
                 'status': row.status,
             }
         )

@@ -8,7 +8,7 @@ from nnjax.training import optim
 
 def get_config(arg=''):
     c = base(arg)
-    c.total = '60 epochs'
+    c.total = '20 epochs'
     c.batch = 128
     c.buckets = (32, 40)
     c.data = bind(sources.Tfds, name='number_words', valid='valid')

@@ -20,6 +20,7 @@ import jax
 import pytest
 
 from nnjax.ops.native import library
+from nnjax.training import runner
 
 # Deadlines would time the machine; a fixed seed makes every run of the suite the same.
 hypothesis.settings.register_profile('nnjax', deadline=None, derandomize=True, max_examples=40)
@@ -66,6 +67,14 @@ def mocked_home(tmp_path_factory) -> Path:
     mocked_tfds.prepare(home / 'tensorflow_datasets')
     mocked_texts.prepare(home)
     return home
+
+
+@pytest.fixture(scope='module', autouse=True)
+def forgotten():
+    """A module's compiled programs leave memory with it; the cache on disk keeps them."""
+    yield
+    runner.forget()
+    jax.clear_caches()
 
 
 @pytest.fixture(params=['native', 'stock'])

@@ -46,7 +46,7 @@ def run(parsed: options.Options) -> None:
     options.compilation_cache()
     from nnjax.training import generate, restore
 
-    made, state = restore.run(workdir, given.checkpoint, given.config, parsed.overrides)
+    made, state = restore.run(workdir, given.checkpoint, given.config, parsed.overrides, data=False)
     found = generate.generate(
         made,
         state,

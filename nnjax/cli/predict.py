@@ -68,12 +68,17 @@ def run(parsed: options.Options) -> None:
     options.compilation_cache()
     from nnjax.training import predict, restore
 
+    matches = bool(parsed.flags.pair or parsed.flags.gallery)
     made, state = restore.run(
-        workdir, parsed.flags.checkpoint, parsed.flags.config, parsed.overrides
+        workdir,
+        parsed.flags.checkpoint,
+        parsed.flags.config,
+        parsed.overrides,
+        data=matches,  # whose validation split decides what is one identity
     )
     names, arrays = _read(parsed, made)
     found = predict.predict(made, state, arrays)
-    if parsed.flags.pair or parsed.flags.gallery:
+    if matches:
         rows = matching.rows(parsed, made, state, names, found)
     else:
         rows = predict.rows(made, names, found)

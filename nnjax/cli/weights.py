@@ -71,7 +71,7 @@ def _export(parsed: options.Options) -> None:
     from nnjax.training import restore
 
     made, state = restore.run(
-        workdir, parsed.flags.checkpoint, parsed.flags.config, parsed.overrides
+        workdir, parsed.flags.checkpoint, parsed.flags.config, parsed.overrides, data=False
     )
     model = made.program.model
     weights.save(output, {'params': state.best_params, **state.model_state}, model)

@@ -102,16 +102,16 @@ class Prepared:
     """A source's examples, prepared as they are asked for, or once and `kept`."""
 
     def __init__(self, source: Source, preparation: Preparation):
-        self._source, self._preparation = source, preparation
+        self.source, self._preparation = source, preparation
         self._kept: Rows | None = None
         self.spec = preparation.spec
         self.fingerprint = source.fingerprint
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self.source)
 
     def __getitem__(self, indices: np.ndarray) -> Arrays:
-        return self._kept[indices] if self._kept else self._preparation(self._source[indices])
+        return self._kept[indices] if self._kept else self._preparation(self.source[indices])
 
     def keep(self) -> None:
         """Prepares all examples now."""

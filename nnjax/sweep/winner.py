@@ -42,7 +42,7 @@ def write(
     aside = folder.path / '.best'  # a kill leaves no half of it
     shutil.rmtree(aside, ignore_errors=True)
     run = RunFolder(aside)
-    run.create(plan.apply(config, points[point]), experiment, folder.data(), own.prepare)
+    run.create(plan.apply(config, points[point]), experiment, own.dataset, own.prepare)
     saved = Checkpoints(run.checkpoints)
     saved.save(int(lane['carry'].state.step), lane)
     saved.close()

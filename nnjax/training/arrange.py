@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from nnjax.data import augment, lengths, packing, spec
 from nnjax.data.augment import chain
 from nnjax.data.augment.operation import Always, Pairwise
+from nnjax.data.description import Described
 from nnjax.data.order import Grouped, Order, Shuffled
 from nnjax.data.preparation import Prepared
 from nnjax.data.source import Dataset, Source, columns
@@ -21,8 +22,12 @@ def rows(
 ) -> tuple[Source, Order, tuple[lengths.Cut, ...], float]:
     """Prepared training examples -> (rows, their order, cuts of buckets, share of padding).
 
-    Those of a `small` split are prepared once and kept.
+    Those of a `small` split are prepared once and kept; of examples that are only described there is
+    nothing to arrange.
     """
+    if isinstance(train.source, Described):  # nothing of it is read
+        alike = packing.Apart(train) if config.pack else train
+        return alike, Shuffled(len(train), config.batch), (), 0.0
     if config.pack and config.buckets:
         raise UserError('pack=True fills every row to its end: leave out buckets, or pack')
     if config.pack:

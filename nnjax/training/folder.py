@@ -19,7 +19,9 @@ from ml_collections import ConfigDict
 
 from nnjax import config as configs
 from nnjax import texts
+from nnjax.data import description
 from nnjax.data.preparation import Preparation, digest
+from nnjax.data.source import Dataset
 from nnjax.errors import UserError
 
 
@@ -124,12 +126,26 @@ class RunFolder(Folder):
         return self.path / 'checkpoints'
 
     def create(
-        self, config: ConfigDict, experiment: str, data: str, preparation: Preparation
+        self, config: ConfigDict, experiment: str, data: Dataset, preparation: Preparation
     ) -> None:
-        """Also writes prepare.json: what the operations on the host have learned."""
+        """Also writes data.json, what the data is like, and prepare.json, what was learned of it."""
         self.path.mkdir(parents=True, exist_ok=True)
+        write(self.path / 'data.json', json.dumps(description.describe(data)))
         write(self.path / 'prepare.json', json.dumps(preparation.statistics))
-        super().create(config, experiment, data, prepare=digest(preparation.statistics))
+        fingerprint = data.train.fingerprint
+        super().create(config, experiment, fingerprint, prepare=digest(preparation.statistics))
+
+    def description(self) -> Dataset:
+        """The data that the run was trained on, without its examples.
+
+        Raises:
+          UserError: data.json is missing or damaged.
+        """
+        path = self.path / 'data.json'
+        try:
+            return description.described(json.loads(path.read_text()))
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(f'{path} is missing or damaged; the run cannot be read') from None
 
     def statistics(self) -> list[Any]:
         """What the operations on the host had learned when the run began.

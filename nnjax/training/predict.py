@@ -20,7 +20,7 @@ def predict(made: Setup, state: State, arrays: dict[str, np.ndarray]) -> dict[st
     run = runner.compiled(made.program, made.placement, 'predict')
     parts = [
         {name: value[:real] for name, value in averaged(made, run, state, batch).items()}
-        for real, batch in _batches(made.prepare(arrays), ROWS)
+        for real, batch in _batches(made.prepare(arrays))
     ]
     found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return {**found, **readable(made, found, arrays)}
@@ -68,9 +68,13 @@ def readable(
     return found
 
 
-def _batches(arrays: dict[str, np.ndarray], rows: int) -> Iterator[tuple[int, dict]]:
-    """Arrays [N, ...] -> (real rows, a batch of `rows`), the last padded with zeros."""
+def _batches(arrays: dict[str, np.ndarray]) -> Iterator[tuple[int, dict]]:
+    """Arrays [N, ...] -> (real rows, a batch of at most ROWS), the last padded with zeros.
+
+    A batch's rows are a power of two, so that few sizes are ever compiled.
+    """
     count = len(next(iter(arrays.values())))
+    rows = min(ROWS, 1 << (count - 1).bit_length())
     for start in range(0, count, rows):
         real = min(rows, count - start)
         yield (

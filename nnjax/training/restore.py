@@ -20,6 +20,8 @@ def run(
     checkpoint: str = 'best',
     spec: str | None = None,
     overrides: dict[str, str] | None = None,
+    *,
+    data: bool = True,
 ) -> tuple[Setup, State]:
     """Run folder, 'best' | 'last' | a step -> (its Setup, a State to evaluate).
 
@@ -28,6 +30,8 @@ def run(
       checkpoint: which parameters.
       spec: the experiment file, where the saved config names symbols of its own.
       overrides: texts of fields to set, e.g. another data path.
+      data: whether the data is opened; without, it is described by the run folder, which is enough
+        to predict examples from elsewhere.
 
     Raises:
       UserError: no run folder, no such checkpoint, a config that does not resolve.
@@ -39,7 +43,12 @@ def run(
     for path, text in (overrides or {}).items():
         configs.override(config, path, text)
     same = config.prepare == folder.config()[1].prepare
-    made = setup(config, folder.statistics() if same else None)
+    opened = data or not same or any(path.startswith('data.') for path in overrides or {})
+    made = setup(
+        config,
+        folder.statistics() if same else None,
+        None if opened else folder.description(),
+    )
     checkpoints = Checkpoints(folder.checkpoints, config.keep)
     step = _step(checkpoint)
     carry, best = jax.eval_shape(functools.partial(runner.first, made), made.state)

@@ -87,8 +87,7 @@ class Run:
         """Creates the run folder, or goes on from its latest checkpoint."""
         hosts.barrier()  # all have seen the folder as it was
         if self.folder and not folder.exists:
-            fingerprint = self.made.dataset.train.fingerprint
-            folder.create(self.made.config, experiment, fingerprint, self.made.prepare)
+            folder.create(self.made.config, experiment, self.made.dataset, self.made.prepare)
         hosts.barrier()
         if not folder.exists:
             raise UserError(

@@ -98,18 +98,21 @@ class Setup:
         return {**shapes, 'mask': jax.ShapeDtypeStruct((rows,), np.float32)}
 
 
-def setup(config: ConfigDict, statistics: list[Any] | None = None) -> Setup:
+def setup(
+    config: ConfigDict, statistics: list[Any] | None = None, dataset: Dataset | None = None
+) -> Setup:
     """A config -> its Setup; the model is traced for its shapes, nothing is computed.
 
     `statistics` are those of `prepare`, of a run that has begun; else they are learned from train.
+    A `dataset` that is given takes the place of the config's: a described one is enough to predict.
 
     Raises:
       UserError: whatever in the config cannot run, in one line.
     """
     configs.check(config)
-    dataset = build.instantiate(config.data)
-    if config.smoke:
-        dataset = _tiny(dataset, 2 * config.batch)
+    if dataset is None:
+        dataset = build.instantiate(config.data)
+        dataset = _tiny(dataset, 2 * config.batch) if config.smoke else dataset
     if len(dataset.train) < 1:
         raise UserError('the training split is empty')
     if config.batch % config.accumulate:

@@ -126,11 +126,9 @@ def first_centres(
     own = first_clusters(key, code, clusters, start, seed)
     centres = np.zeros(shape, np.float32)
     for number in range(clusters):
-        mine = code[own == number]
-        few = min(each, len(mine))
-        if few:
-            found = cluster.kmeans(jax.random.fold_in(key, number), mine, few, RESTARTS)[0]
-            centres[number] = np.resize(found, shape[1:])
+        if (mine := own == number).any():  # as a mask, so that one program serves all clusters
+            fold = jax.random.fold_in(key, number)
+            centres[number] = cluster.kmeans(fold, code, each, RESTARTS, mask=mine)[0]
     apart = cluster.distances(jnp.asarray(code), jnp.asarray(centres.reshape(-1, shape[-1])))
     return centres, max(float(apart.min(1).mean()) / shape[-1], 1e-12)
 

@@ -19,6 +19,7 @@ from nnjax.errors import UserError
 from nnjax.models import Clusters
 from nnjax.ops import cluster
 from nnjax.tasks import clustering
+from nnjax.tasks.clustering import first_clusters
 from nnjax.training import checkpoint, restore
 from tests.test_train import rewound, same
 
@@ -135,6 +136,17 @@ def test_the_target_is_of_the_clean_example_and_has_no_gradient():
     assert np.allclose(task.loss(both, batch)[0], wanted, atol=1e-5)
     grad = jax.grad(lambda w: task.loss({**both, 'wanted': w}, batch)[0].sum())(both['wanted'])
     assert not np.asarray(grad).any()
+
+
+def test_the_manifold_tells_long_stripes_apart():
+    """Of which k-means takes halves: the near ends of two are nearer than the ends of one."""
+    along, which = RNG.uniform(0, 20, 240), np.arange(240) % 2
+    code = np.c_[along, 2 * which, np.zeros(240)] + RNG.normal(0, 0.1, (240, 3))
+    found = {}
+    for start in ('codes', 'manifold'):
+        own = first_clusters(jax.random.key(0), np.float32(code), 2, start, seed=0)
+        found[start] = cluster.adjusted_rand(cluster.contingency(which, own))
+    assert found['codes'] < 0.1 and found['manifold'] > 0.9, found
 
 
 FIELDS = {'save_every': '1 steps', 'log_every': '1 steps', 'keep': '3'}

@@ -138,15 +138,12 @@ def test_the_target_is_of_the_clean_example_and_has_no_gradient():
     assert not np.asarray(grad).any()
 
 
-def test_the_manifold_tells_long_stripes_apart():
-    """Of which k-means takes halves: the near ends of two are nearer than the ends of one."""
-    along, which = RNG.uniform(0, 20, 240), np.arange(240) % 2
-    code = np.c_[along, 2 * which, np.zeros(240)] + RNG.normal(0, 0.1, (240, 3))
-    found = {}
-    for start in ('codes', 'manifold'):
-        own = first_clusters(jax.random.key(0), np.float32(code), 2, start, seed=0)
-        found[start] = cluster.adjusted_rand(cluster.contingency(which, own))
-    assert found['codes'] < 0.1 and found['manifold'] > 0.9, found
+@pytest.mark.parametrize('seed', range(3))
+def test_the_manifold_knows_groups_of_unlike_size(seed):
+    rng, which = np.random.default_rng(seed), np.repeat(np.arange(3), (30, 60, 150))
+    code = rng.normal(size=(240, 4)) * (1 + which[:, None]) + 16 * np.eye(4)[which]
+    own = first_clusters(jax.random.key(seed), np.float32(code), 3, 'manifold', seed)
+    assert cluster.adjusted_rand(cluster.contingency(which, own)) > 0.9
 
 
 FIELDS = {'save_every': '1 steps', 'log_every': '1 steps', 'keep': '3'}

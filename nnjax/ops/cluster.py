@@ -31,7 +31,7 @@ def lloyd(
     It stops where no point changes its cluster; one that loses all its points stays where it is.
     """
 
-    counted = jnp.ones(len(points), bool) if mask is None else mask
+    counted = True if mask is None else mask
 
     def going(carry):
         step, _, change, _ = carry
@@ -41,7 +41,8 @@ def lloyd(
         step, centres, _, before = carry
         own = jnp.argmin(distances(points, centres), 1).astype(jnp.int32)
         members = jax.nn.one_hot(own, len(centres), dtype=points.dtype)
-        members = members * counted[:, None].astype(points.dtype)
+        if mask is not None:
+            members = members * mask[:, None].astype(points.dtype)
         count = jnp.sum(members, 0)[:, None]
         means = members.T @ points / jnp.maximum(count, 1)
         return (

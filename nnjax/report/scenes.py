@@ -20,7 +20,8 @@ Box = tuple[Sequence[float], str]  # (top, left, bottom, right) as shares of the
 def drawn(image: np.ndarray, *layers: Iterable[Box], wide: int = WIDE) -> np.ndarray:
     """uint8 [H, W, 1 or 3], boxes with captions -> uint8 [kH, kW, 3], enlarged.
 
-    The first layer is drawn in the page's hue of what is right, the second in the other.
+    The first layer is drawn in the page's hue of what is right, the second in the other; of a
+    layer the first box lies on top.
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -30,7 +31,7 @@ def drawn(image: np.ndarray, *layers: Iterable[Box], wide: int = WIDE) -> np.nda
     paper = pictures.picture(image).convert('RGB').resize(size, Image.Resampling.NEAREST)
     draw, font = ImageDraw.Draw(paper), ImageFont.load_default(12)
     for number, (boxes, hue) in enumerate(zip(layers, (pictures.RIGHT, pictures.WRONG))):
-        for (top, left, bottom, right), caption in boxes:
+        for (top, left, bottom, right), caption in reversed(list(boxes)):
             corners = [left * size[0], top * size[1], right * size[0] - 1, bottom * size[1] - 1]
             draw.rectangle(corners, outline=hue, width=3 - number)
             below = bottom * size[1] + 1 if number == 0 else top * size[1] - 15

@@ -11,7 +11,6 @@ def get_config(arg=''):
     c.total = '200 epochs'
     c.data = bind(sources.Tfds, name='digits')
     c.prepare = 'scale(16)'
-    c.augment = 'translate(1)'
     c.model = bind(models.VAE, shape=(8, 8, 1), code=8, hidden=(256, 128))
     c.task = bind(tasks.vae)
     c.optim = bind(optim.make, name='adam', lr=0.002, decay='cosine')

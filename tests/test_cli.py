@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from nnjax import cli
+from nnjax.training.folder import environment
 
 SMOKE = '--config=digits_mlp:smoke'
 
@@ -55,6 +56,13 @@ def test_train_writes_a_whole_run_folder(run_folder):
     } <= names
     last = json.loads((run_folder / 'metrics.jsonl').read_text().splitlines()[-1])
     assert last['split'] == 'test' and last['accuracy'] > 0.9
+
+
+@pytest.mark.parametrize('program', ['/usr/bin/nnjax', '/src/nnjax/__main__.py'])
+def test_the_command_can_be_typed_again(program, monkeypatch):
+    """Also of `python -m nnjax`, whose first word is a file."""
+    monkeypatch.setattr('sys.argv', [program, 'train', '--config.total=2 steps'])
+    assert environment()['command'] == "nnjax train '--config.total=2 steps'"
 
 
 def test_running_again_says_finished(run_folder, capsys):

@@ -19,6 +19,7 @@ from nnjax.errors import UserError
 from nnjax.models import Clusters
 from nnjax.ops import cluster
 from nnjax.tasks import clustering
+from nnjax.tasks.clustering import first_clusters
 from nnjax.training import checkpoint, restore
 from tests.test_train import rewound, same
 
@@ -47,6 +48,13 @@ def test_silhouette_equals_scikit_learn():
     assert cluster.silhouette(points, clusters) == pytest.approx(wanted, abs=1e-6)
 
 
+def test_the_number_of_clusters_is_found_without_labels():
+    places = np.repeat(9 * RNG.normal(size=(4, 4)), 20, 0)
+    points = (places + RNG.normal(size=places.shape)).astype(np.float32)
+    values = dict(cluster.silhouettes(jax.random.key(0), points, (3, 4, 5)))
+    assert max(values, key=values.get) == 4
+
+
 def test_k_means_is_as_good_as_scikit_learns():
     points = load_digits().data.astype(np.float32)
     centres, own, error = cluster.kmeans(jax.random.key(0), points, 10)
@@ -57,6 +65,19 @@ def test_k_means_is_as_good_as_scikit_learns():
     assert float(error) == pytest.approx(apart.min(1).sum(), rel=1e-4)
     for number in range(10):  # a local optimum: each centre is its points' mean
         assert np.allclose(centres[number], points[np.asarray(own) == number].mean(0), atol=1e-2)
+
+
+def test_masked_points_have_no_part_in_k_means():
+    points = load_digits().data[:300].astype(np.float32)
+    mask = np.arange(300) % 3 > 0
+    garbage = np.where(mask[:, None], points, 1e3)
+    found = cluster.kmeans(jax.random.key(0), garbage, 10, mask=mask)
+    theirs = KMeans(10, n_init=10, random_state=0).fit(points[mask])
+    assert float(found[2]) <= 1.02 * theirs.inertia_
+    assert np.array_equal(found[0], cluster.kmeans(jax.random.key(0), points, 10, mask=mask)[0])
+    few = np.arange(300) < 2  # fewer points than centres
+    centres = np.asarray(cluster.kmeans(jax.random.key(0), points, 5, mask=few)[0])
+    assert {tuple(c) for c in centres} == {tuple(p) for p in points[:2]}
 
 
 def test_first_centres_are_far_apart():
@@ -115,6 +136,14 @@ def test_the_target_is_of_the_clean_example_and_has_no_gradient():
     assert np.allclose(task.loss(both, batch)[0], wanted, atol=1e-5)
     grad = jax.grad(lambda w: task.loss({**both, 'wanted': w}, batch)[0].sum())(both['wanted'])
     assert not np.asarray(grad).any()
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_the_manifold_knows_groups_of_unlike_size(seed):
+    rng, which = np.random.default_rng(seed), np.repeat(np.arange(3), (30, 60, 150))
+    code = rng.normal(size=(240, 4)) * (1 + which[:, None]) + 16 * np.eye(4)[which]
+    own = first_clusters(jax.random.key(seed), np.float32(code), 3, 'manifold', seed)
+    assert cluster.adjusted_rand(cluster.contingency(which, own)) > 0.9
 
 
 FIELDS = {'save_every': '1 steps', 'log_every': '1 steps', 'keep': '3'}

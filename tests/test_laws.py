@@ -61,6 +61,7 @@ SMALL = {
     'commands_mlp': {'model.hidden': '(16,)'},
     'digits_ctc': HEARD | {'buckets': '(32000,)', 'model.blocks': '1'},
     'digit_scenes': SCENES,
+    'fashion_clusters': {'model.clusters': '3', 'model.centres_each': '2'},
     'fashion_scenes': SCENES,
     'fashion_vit': {'model.depth': '1'},
     'imagenet_resnet50': {'data.size': '32'},

@@ -131,6 +131,7 @@ def silent() -> Task:
         ({'tta': 'flop'}, "tta='flop', column 1: unknown operation 'flop'; did you mean 'flip'"),
         ({'tta': 'flip | mixup'}, 'mixup, cutmix and normalize make no views'),
         ({'tta': 'normalize'}, 'make no views'),
+        ({'tta': 'keep | flip'}, "tta='keep | flip': keep, mixup, cutmix and normalize make no"),
         ({'tta': 'flip', 'task': bind(counting)}, "the task predicts 'class', no real number"),
         ({'tta': 'flip', 'task': bind(silent)}, 'the task has none'),
     ],

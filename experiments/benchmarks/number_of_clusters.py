@@ -22,12 +22,13 @@ MOST = flags.DEFINE_integer('most', 15, 'clusters')
 def main(_):
     with np.load(Path(WORKDIR.value) / 'predictions' / 'test.npz', allow_pickle=False) as found:
         code = found['code']
-    values = {}
-    for number in range(LEAST.value, MOST.value + 1):
-        own = cluster.kmeans(jax.random.key(0), code, number, restarts=20)[1]
-        values[number] = cluster.silhouette(code, np.asarray(own))
-        print(f'{number:4} clusters  silhouette {values[number]:.4f}', flush=True)
-    print(f'chosen: {max(values, key=values.get)}')
+    found = []
+    for number, value in cluster.silhouettes(
+        jax.random.key(0), code, range(LEAST.value, MOST.value + 1)
+    ):
+        print(f'{number:4} clusters  silhouette {value:.4f}', flush=True)
+        found.append((value, number))
+    print(f'chosen: {max(found)[1]}')
 
 
 if __name__ == '__main__':

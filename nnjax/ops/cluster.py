@@ -1,6 +1,7 @@
 """Clusters of points: k-means in JAX, scores of a partition on the host."""
 
 import functools
+from collections.abc import Iterable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,9 @@ MOST = 2000  # points of a silhouette; of more, so many evenly spaced
 
 
 @functools.partial(jax.jit, static_argnames=('clusters', 'restarts', 'steps'))
-def _kmeans(key, points, clusters, restarts, steps):
+def _kmeans(key, points, mask, clusters, restarts, steps):
     def once(key):
-        return lloyd(points, plus_plus(key, points, clusters), steps)
+        return lloyd(points, plus_plus(key, points, clusters, mask), steps, mask)
 
     found = jax.lax.map(once, jax.random.split(key, restarts))
     best = jnp.argmin(found[2])
@@ -23,12 +24,14 @@ def _kmeans(key, points, clusters, restarts, steps):
 
 @functools.partial(jax.jit, static_argnames='steps')
 def lloyd(
-    points: jax.Array, centres: jax.Array, steps: int = 100
+    points: jax.Array, centres: jax.Array, steps: int = 100, mask: jax.Array | None = None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Points [N, D], first centres [K, D] -> what `kmeans` gives, after `steps` moves at most.
 
     It stops where no point changes its cluster; one that loses all its points stays where it is.
     """
+
+    counted = True if mask is None else mask
 
     def going(carry):
         step, _, change, _ = carry
@@ -38,23 +41,36 @@ def lloyd(
         step, centres, _, before = carry
         own = jnp.argmin(distances(points, centres), 1).astype(jnp.int32)
         members = jax.nn.one_hot(own, len(centres), dtype=points.dtype)
+        if mask is not None:
+            members = members * mask[:, None].astype(points.dtype)
         count = jnp.sum(members, 0)[:, None]
         means = members.T @ points / jnp.maximum(count, 1)
-        return step + 1, jnp.where(count > 0, means, centres), jnp.any(own != before), own
+        return (
+            step + 1,
+            jnp.where(count > 0, means, centres),
+            jnp.any((own != before) & counted),
+            own,
+        )
 
     start = (jnp.int32(0), centres, jnp.bool_(True), jnp.full(len(points), -1, jnp.int32))
     _, centres, _, _ = jax.lax.while_loop(going, move, start)
     nearest = distances(points, centres)
     own = jnp.argmin(nearest, 1).astype(jnp.int32)
-    return centres, own, jnp.sum(jnp.min(nearest, 1))
+    return centres, own, jnp.sum(jnp.where(counted, jnp.min(nearest, 1), 0))
 
 
 def kmeans(
-    key: jax.Array, points: jax.Array, clusters: int, restarts: int = 10, steps: int = 100
+    key: jax.Array,
+    points: jax.Array,
+    clusters: int,
+    restarts: int = 10,
+    steps: int = 100,
+    mask: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Points [N, D] -> (centres [clusters, D], own cluster [N], sum of squared distances).
 
-    Lloyd's algorithm from k-means++, the best of `restarts`.
+    Lloyd's algorithm from k-means++, the best of `restarts`. Points where `mask` [N] is False have a
+    cluster, but no part in the centres and the sum.
 
     Raises:
       UserError: fewer points than clusters, or points that are not finite.
@@ -63,22 +79,28 @@ def kmeans(
         raise UserError(f'{len(points)} points cannot be {clusters} clusters: use fewer')
     if not np.isfinite(points).all():
         raise UserError('points to cluster are not finite')
-    return _kmeans(key, jnp.asarray(points, jnp.float32), clusters, restarts, steps)
+    return _kmeans(key, jnp.asarray(points, jnp.float32), mask, clusters, restarts, steps)
 
 
-def plus_plus(key: jax.Array, points: jax.Array, clusters: int) -> jax.Array:
+def plus_plus(
+    key: jax.Array, points: jax.Array, clusters: int, mask: jax.Array | None = None
+) -> jax.Array:
     """Points [N, D] -> the first centres [clusters, D]: each a point, far from those before it.
 
     A point's chance is its squared distance from the nearest (Arthur and Vassilvitskii, 2007).
     """
     keys = jax.random.split(key, clusters)
-    first = points[jax.random.randint(keys[0], (), 0, len(points))]
+    if mask is None:
+        first = points[jax.random.randint(keys[0], (), 0, len(points))]
+    else:
+        first = points[jax.random.categorical(keys[0], jnp.where(mask, 0.0, -jnp.inf))]
     centres = jnp.broadcast_to(first, (clusters, points.shape[1]))
 
     def add(number, carry):
         centres, nearest = carry
         # Where all points coincide with centres, any will do.
         chance = jnp.log(jnp.maximum(nearest, jnp.finfo(nearest.dtype).tiny))
+        chance = chance if mask is None else jnp.where(mask, chance, -jnp.inf)
         new = points[jax.random.categorical(keys[number], chance)]
         nearest = jnp.minimum(nearest, jnp.sum(jnp.square(points - new[None]), 1))
         return centres.at[number].set(new), nearest
@@ -147,6 +169,18 @@ def adjusted_rand(counts: np.ndarray) -> float:
     whole = pairs(counts.sum(keepdims=True))
     chance, most = rows * columns / max(whole, 1), (rows + columns) / 2
     return (both - chance) / (most - chance) if most != chance else 1.0
+
+
+def silhouettes(
+    key: jax.Array, points: np.ndarray, numbers: Iterable[int], restarts: int = 20
+) -> Iterator[tuple[int, float]]:
+    """Points [N, D] -> (clusters, mean silhouette of k-means with so many) for each of `numbers`.
+
+    The greatest says how many clusters the points fall into, by nothing but the points.
+    """
+    for number in numbers:
+        own = kmeans(key, points, number, restarts)[1]
+        yield number, silhouette(points, np.asarray(own))
 
 
 def silhouette(points: np.ndarray, clusters: np.ndarray) -> float:

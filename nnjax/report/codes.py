@@ -8,6 +8,7 @@ from nnjax.report.folder import Run
 from nnjax.report.svg import Markup, join, tag
 
 MOST = 30  # clusters or classes whose table is drawn
+CENTRES = 6  # of a cluster that are drawn, at most
 CELL = 56  # pixels of the page across a picture, about
 
 
@@ -39,8 +40,11 @@ def sections(run: Run) -> list[Section]:
         cards.append(Card('Walks', grid(walks), '', note))
     centres = found.get('gallery_centres')
     if centres is not None and centres.ndim == 5:
-        note = "What the centres decode to; a column is a cluster's."
-        cards.append(Card('Centres', grid(centres.swapaxes(0, 1)), '', note))
+        shown = centres.swapaxes(0, 1)[:CENTRES]
+        note = (
+            f"What {len(shown)} of {centres.shape[1]} centres decode to; a column is a cluster's."
+        )
+        cards.append(Card('Centres', grid(shown), '', note))
     if (card := matches(run)) is not None:
         cards.append(card)
     if (code := found.get('code')) is not None and code.ndim == 2 and len(code) > 2:

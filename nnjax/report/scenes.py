@@ -11,7 +11,8 @@ from nnjax.report.svg import tag
 
 WIDE = 240  # pixels that a picture is enlarged to, about
 SHOWN = 0.3  # score from which a box is drawn
-MOST = 24
+FIRST, MOST = 10, 24  # images drawn of the split's first, and of highest loss
+NOTE = 'Blue is what is there, with its class below; orange what was found, its class and score.'
 
 Box = tuple[Sequence[float], str]  # (top, left, bottom, right) as shares of the picture, caption
 
@@ -19,7 +20,8 @@ Box = tuple[Sequence[float], str]  # (top, left, bottom, right) as shares of the
 def drawn(image: np.ndarray, *layers: Iterable[Box], wide: int = WIDE) -> np.ndarray:
     """uint8 [H, W, 1 or 3], boxes with captions -> uint8 [kH, kW, 3], enlarged.
 
-    The first layer is drawn in the page's hue of what is right, the second in the other.
+    The first layer is drawn in the page's hue of what is right, the second in the other; of a
+    layer the first box lies on top.
     """
     from PIL import Image, ImageDraw, ImageFont
 
@@ -29,7 +31,7 @@ def drawn(image: np.ndarray, *layers: Iterable[Box], wide: int = WIDE) -> np.nda
     paper = pictures.picture(image).convert('RGB').resize(size, Image.Resampling.NEAREST)
     draw, font = ImageDraw.Draw(paper), ImageFont.load_default(12)
     for number, (boxes, hue) in enumerate(zip(layers, (pictures.RIGHT, pictures.WRONG))):
-        for (top, left, bottom, right), caption in boxes:
+        for (top, left, bottom, right), caption in reversed(list(boxes)):
             corners = [left * size[0], top * size[1], right * size[0] - 1, bottom * size[1] - 1]
             draw.rectangle(corners, outline=hue, width=3 - number)
             below = bottom * size[1] + 1 if number == 0 else top * size[1] - 15
@@ -50,28 +52,29 @@ def objects(found: Iterable[dict]) -> list[Box]:
 
 
 def sections(run: Run) -> list[Section]:
-    """The images of highest loss with their boxes and those found; [] if the run detects nothing."""
+    """Images with their boxes and those found, the first and those of highest loss; or []."""
     arrays = run.predictions
-    index, images = arrays.get('mistakes_index'), arrays.get('mistakes_image')
-    if 'detected_boxes' not in arrays or images is None or index is None:
-        return []
     task = run.config.get('task') or {}
     boxes, labels = (arrays.get(str(task.get(name) or name)) for name in ('boxes', 'label'))
-    if boxes is None or labels is None:
+    if 'detected_boxes' not in arrays or boxes is None or labels is None:
         return []
-    names = [str(name) for name in arrays.get('labels', ())]
-    items = []
-    for image, row in list(zip(pictures.pixels(images), index.tolist()))[:MOST]:
-        real, found = truth(boxes[row], labels[row], names), _found(arrays, row, names)
-        said = f'example {arrays["index"][row]}: {len(real)} objects, {len(found)} found'
-        uri = pictures.data_uri(drawn(image, real, found), WIDE * 2)
-        shown = tag('img', class_='pixels', src=uri, alt=said)
-        items.append(tag('li', shown, tag('p', said, class_='dim')))
-    note = (
-        'Blue is what is there, with its class below; orange what was found, its class and score.'
-    )
-    body = tag('ol', *items, class_='mistakes scenes')
-    return [Section('boxes', 'Boxes', [Card('Images of highest loss', body, note=note, full=True)])]
+    names, cards = [str(name) for name in arrays.get('labels', ())], []
+    for title, images, index in (
+        ('The first images', arrays.get('gallery_scenes'), np.arange(FIRST)),
+        ('Images of highest loss', arrays.get('mistakes_image'), arrays.get('mistakes_index')),
+    ):
+        if images is None or index is None:
+            continue
+        items = []
+        for image, row in list(zip(pictures.pixels(images), index.tolist()))[:MOST]:
+            real, found = truth(boxes[row], labels[row], names), _found(arrays, row, names)
+            said = f'example {arrays["index"][row]}: {len(real)} objects, {len(found)} found'
+            uri = pictures.data_uri(drawn(image, real, found), WIDE * 2)
+            shown = tag('img', class_='pixels', src=uri, alt=said)
+            items.append(tag('li', shown, tag('p', said, class_='dim')))
+        body = tag('ol', *items, class_='mistakes scenes')
+        cards.append(Card(title, body, note=NOTE, full=True))
+    return [Section('boxes', 'Boxes', cards)] if cards else []
 
 
 def _found(arrays: dict[str, np.ndarray], row: int, names: Sequence[str]) -> list[Box]:

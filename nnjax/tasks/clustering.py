@@ -7,19 +7,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from nnjax.fields import NonNegative, Positive
-from nnjax.ops import cluster, losses
+from nnjax.ops import cluster, losses, manifold
 from nnjax.tasks.reconstruction import gallery
 from nnjax.tasks.task import Batch, Task, Weighted, with_clean
 
-MOST = 5000  # codes that the first clusters are found in
-NEIGHBOURS = 30  # perplexity of t-SNE
-RESTARTS = 20  # of k-means
+MOST = {'codes': 5000, 'neighbours': 5000, 'manifold': 20_000}  # codes of the first clusters
+PERPLEXITY = 30  # of t-SNE
+NEIGHBOURS = 20  # of a code on the manifold
+RESTARTS, MIXTURES = 20, 5  # of k-means, of the mixture
 
 
 def clustering(
     weight: NonNegative = 0.1,
     reconstruction: NonNegative = 1.0,
-    start: Literal['codes', 'neighbours'] = 'codes',
+    start: Literal['codes', 'neighbours', 'manifold'] = 'codes',
     width: Positive = 1.0,
     input: str = 'image',
     label: str = 'label',
@@ -33,9 +34,11 @@ def clustering(
     step by step, so a step remains a function of its arguments and nothing is refreshed apart.
 
     At the start clusters are those of k-means over the codes of the training split, or over their
-    t-SNE, which follows who is whose neighbour (McConville et al., N2D, 2021; of at most 5,000
-    evenly spaced examples); where a cluster has several centres, k-means over its codes gives them.
-    So train an autoencoder first and name it by `init_from`.
+    t-SNE, which follows who is whose neighbour, of at most 5,000 evenly spaced examples; or a
+    mixture of Gaussians over their manifold, `ops.manifold.layout` with 20 neighbours and as many
+    numbers as clusters (McConville et al., N2D, 2021), of at most 20,000. Where a cluster has
+    several centres, k-means over its codes gives them. So train an autoencoder first and name it by
+    `init_from`.
 
     Labels, where there are any, only score the test split: 'accuracy' under the best match of
     clusters and classes, 'nmi' and 'ari'.
@@ -118,19 +121,31 @@ def first_centres(
     """Codes [N, D] -> (centres of `shape` [K, M, D], a number's variance about the nearest)."""
     clusters, each, _ = shape
     key = jax.random.key(seed)
-    code = code[np.linspace(0, len(code) - 1, min(len(code), MOST)).astype(int)]
-    place = code
-    if start == 'neighbours' and len(code) > NEIGHBOURS:
-        from sklearn.manifold import TSNE
-
-        place = TSNE(2, init='pca', perplexity=NEIGHBOURS, random_state=seed).fit_transform(code)
-    _, own, _ = cluster.kmeans(key, place, clusters, RESTARTS)
+    most = min(len(code), MOST[start])
+    code = code[np.linspace(0, len(code) - 1, most).astype(int)]
+    own = first_clusters(key, code, clusters, start, seed)
     centres = np.zeros(shape, np.float32)
     for number in range(clusters):
-        mine = code[np.asarray(own) == number]
-        few = min(each, len(mine))
-        if few:
-            found = cluster.kmeans(jax.random.fold_in(key, number), mine, few, RESTARTS)[0]
-            centres[number] = np.resize(found, shape[1:])
+        if (mine := own == number).any():  # as a mask, so that one program serves all clusters
+            fold = jax.random.fold_in(key, number)
+            centres[number] = cluster.kmeans(fold, code, each, RESTARTS, mask=mine)[0]
     apart = cluster.distances(jnp.asarray(code), jnp.asarray(centres.reshape(-1, shape[-1])))
     return centres, max(float(apart.min(1).mean()) / shape[-1], 1e-12)
+
+
+def first_clusters(
+    key: jax.Array, code: np.ndarray, clusters: int, start: str, seed: int
+) -> np.ndarray:
+    """Codes [N, D] -> the cluster of each [N]."""
+    if start == 'manifold' and len(code) > max(NEIGHBOURS, clusters):
+        from sklearn.mixture import GaussianMixture
+
+        place = np.asarray(manifold.layout(key, jnp.asarray(code), clusters, NEIGHBOURS))
+        mixture = GaussianMixture(clusters, n_init=MIXTURES, random_state=seed)
+        return mixture.fit_predict(place)
+    place = code
+    if start == 'neighbours' and len(code) > PERPLEXITY:
+        from sklearn.manifold import TSNE
+
+        place = TSNE(2, init='pca', perplexity=PERPLEXITY, random_state=seed).fit_transform(code)
+    return np.asarray(cluster.kmeans(key, place, clusters, RESTARTS)[1])

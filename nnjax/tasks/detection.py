@@ -123,7 +123,12 @@ def detection(
             ]
         }
 
-    return Task(lambda batch: (batch[input],), loss, metrics, predict, score, row=row)
+    def pictures(apply, batch: Batch) -> dict[str, jax.Array]:
+        return {'scenes': batch[input]}
+
+    return Task(
+        lambda batch: (batch[input],), loss, metrics, predict, score, gallery=pictures, row=row
+    )
 
 
 def _decoded(sides: jax.Array) -> jax.Array:

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from nnjax.data import augment, lengths, packing, spec
 from nnjax.data.augment import chain
-from nnjax.data.augment.operation import Always, Pairwise
+from nnjax.data.augment.operation import Always, Keep, Pairwise
 from nnjax.data.description import Described
 from nnjax.data.order import Grouped, Order, Shuffled
 from nnjax.data.preparation import Prepared
@@ -109,9 +109,9 @@ def labels(config: ConfigDict, dataset: Dataset, example) -> chain.Labels | None
 def views(config: ConfigDict) -> str:
     """`config.tta`, whose operations make views of an example."""
     for operation in spec.parse(config.tta, augment, 'tta'):
-        if isinstance(operation, (Always, Pairwise)):
+        if isinstance(operation, (Always, Keep, Pairwise)):
             raise UserError(
-                f'tta={config.tta!r}: mixup, cutmix and normalize make no views; '
+                f'tta={config.tta!r}: keep, mixup, cutmix and normalize make no views; '
                 'use operations that change one example at random'
             )
     return config.tta

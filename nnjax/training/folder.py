@@ -195,8 +195,9 @@ def environment() -> dict[str, str]:
         name: metadata.version(name) for name in ('jax', 'jaxlib', 'flax', 'optax', 'numpy')
     }
     devices = jax.devices()
+    program = 'nnjax' if sys.argv[0].endswith('__main__.py') else Path(sys.argv[0]).name
     return {
-        'command': shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        'command': shlex.join([program, *sys.argv[1:]]),
         'nnjax': metadata.version('nnjax'),
         'python': platform.python_version(),
         **versions,

@@ -55,9 +55,17 @@ def on_image(function: Callable[[jax.Array, jax.Array], jax.Array]) -> Operation
     return lambda key, example: {**example, 'image': function(key, image_of(example))}
 
 
+@dataclasses.dataclass(frozen=True)
+class Keep:
+    """An operation that changes nothing: it adds a field for the task to read in training."""
+
+    def __call__(self, key: jax.Array, example: Example) -> Example:
+        return {**example, 'image_clean': image_of(example)}
+
+
 def keep() -> Operation:
     """Keeps the image as it is now beside what later operations make of it: 'image_clean'."""
-    return lambda key, example: {**example, 'image_clean': image_of(example)}
+    return Keep()
 
 
 def moving(function: Callable[[jax.Array, jax.Array], tuple[jax.Array, Follow]]) -> Operation:

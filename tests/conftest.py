@@ -47,9 +47,12 @@ ALIKE = {
     'fashion_vae',
     'mnist_cnn',
     'fashion_vit',
+    'librispeech_ctc',
+    'speech_commands',
     'synthetic_faces',
     'synthetic_faces_grey',
     'wordnet_lstm',
+    'yesno_ctc',
 }
 
 
@@ -68,10 +71,11 @@ def torch():
 @pytest.fixture(scope='session')
 def mocked_home(tmp_path_factory) -> Path:
     """A home folder whose tensorflow_datasets holds mocks of the sets that come by network."""
-    from tests import mocked_texts, mocked_tfds
+    from tests import mocked_sounds, mocked_texts, mocked_tfds
 
     home = tmp_path_factory.mktemp('home')
     mocked_tfds.prepare(home / 'tensorflow_datasets')
+    mocked_sounds.prepare(home / 'tensorflow_datasets')
     mocked_texts.prepare(home)
     return home
 

@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[1]
 EIGHT = {'digits_gru', 'digits_mlp', 'fashion_cnn'}  # that eight devices train, as two and four do
 ALIKE = {
     'asterisk_ctc',
+    'commands_lstm',
     'commands_small',
     'commands_vgg',
     'digit_scenes',

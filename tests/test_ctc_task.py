@@ -1,5 +1,6 @@
 """The CTC task: what its numbers are, and a run from sounds to transcripts."""
 
+import collections
 import sys
 
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import pytest
 
 import nnjax
 from nnjax import cli, models, tasks
-from nnjax.analysis import hearing
+from nnjax.analysis import hearing, ngram
 from nnjax.config import base, bind
 from nnjax.data import sources
 from nnjax.errors import UserError
@@ -152,3 +153,63 @@ def test_noise_makes_it_worse_and_an_alignment_says_where(run, config):
     np.testing.assert_allclose(np.exp(logs).sum(-1), 1, rtol=1e-4)
     heard = [names[n] for n in logs.argmax(-1)]
     assert ''.join(s for s in dict.fromkeys(heard) if s) and names[4:] == ['a', 'b']
+
+
+def witten_bell(lines: list[str], symbols: str, size: int):
+    """p(symbol | those before it), by its recursion, over counts in dictionaries."""
+    counts = [collections.Counter() for _ in range(4)]
+    for line in lines:
+        for own in range(1, 4):
+            padded = ('',) * (own - 1) + tuple(line)
+            counts[own].update(padded[n : n + own] for n in range(len(line)))
+
+    def p(symbol: str, before: tuple) -> float:
+        own = counts[len(before) + 1]
+        after = [n for text, n in own.items() if text[:-1] == before]
+        shorter = p(symbol, before[1:]) if before else 1 / size
+        if not after:
+            return shorter
+        return (own[(*before, symbol)] + len(after) * shorter) / (sum(after) + len(after))
+
+    return p
+
+
+@pytest.mark.parametrize('lines', [None, ['AB ba!', 'abb', '']])
+def test_an_ngram_of_a_run_is_witten_and_bells(config, lines):
+    made = setup(config)
+    table = np.exp(ngram.counted(made, 3, lines))
+    given = lines or made.dataset.train[np.arange(64)]['text'].tolist()
+    plain = [''.join(s for s in line.lower() if s in 'ab') for line in given]
+    p = witten_bell(plain, 'ab', 6)
+    ids = {'': 0, 'a': 4, 'b': 5}
+    for first, second in (('', ''), ('', 'a'), ('a', 'b'), ('b', 'b'), ('b', 'a')):
+        for symbol in 'ab':
+            wanted = p(symbol, (first, second))
+            assert table[ids[first], ids[second], ids[symbol]] == pytest.approx(wanted, rel=1e-5)
+    np.testing.assert_allclose(table.sum(-1), 1, rtol=1e-5)
+
+
+def test_what_sounds_alike_the_ngram_decides(config, tmp_path):
+    """Two symbols as likely in every frame: the text is the one that was counted."""
+    logits = np.full((1, 5, 6), -9, np.float32)
+    logits[0, [0, 2, 4], 4] = logits[0, [0, 2, 4], 5] = 9
+    logits[0, [1, 3], 0] = 9
+    apply = lambda *_: {'logits': jnp.asarray(logits), 'lengths': jnp.array([5])}
+    for text, ids in (('bab', [5, 4, 5]), ('aab', [4, 4, 5])):
+        path = str(tmp_path / f'{text}.npy')
+        np.save(path, ngram.counted(setup(config), 3, [text] * 9))
+        task = tasks.ctc(decoder='beam', ngram=path)
+        found = task.predict(apply, {'audio': jnp.zeros((1, 9))})['transcript']
+        assert found[0, :4].tolist() == [*ids, 0]
+    wide = {'logits': jnp.zeros((1, 5, 7)), 'lengths': jnp.array([5])}
+    with pytest.raises(UserError, match='is of 6 symbols, the model writes 7'):
+        task.predict(lambda *_: wide, {'audio': jnp.zeros((1, 9))})
+
+
+@pytest.mark.parametrize(
+    'order, lines, message',
+    [(0, None, 'allow 1 to 10'), (3, ['xyz'], "that this run writes: 'ab'")],
+)
+def test_an_ngram_that_cannot_be(config, order, lines, message):
+    with pytest.raises(UserError, match=message):
+        ngram.counted(setup(config), order, lines)

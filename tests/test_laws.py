@@ -59,6 +59,7 @@ SMALL = {
         'model.layers': '1',
         'task.beam': '2',
     },
+    'commands_lstm': {'model.hidden': '16', 'model.layers': '1'},
     'commands_mlp': {'model.hidden': '(16,)'},
     'digits_ctc': HEARD | {'buckets': '(32000,)', 'model.blocks': '1'},
     'digit_scenes': SCENES,

@@ -1,6 +1,7 @@
 """The CTC task: what its numbers are, and a run from sounds to transcripts."""
 
 import collections
+import shutil
 import sys
 
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ from nnjax.config import base, bind
 from nnjax.data import sources
 from nnjax.errors import UserError
 from nnjax.ops import ctc
+from nnjax.report import page
 from nnjax.training import optim, predict, restore
 from nnjax.training.setup import setup
 
@@ -141,18 +143,34 @@ def test_files_are_transcribed(run, config, tmp_path, capsys, monkeypatch):
     assert lines == ['input,transcript'] + [f'{tmp_path}/{n}.wav,{expected[n]}' for n in range(3)]
 
 
-def test_noise_makes_it_worse_and_an_alignment_says_where(run, config):
-    result, _ = run
+def test_noise_makes_it_worse_and_an_alignment_says_where(run, config, tmp_path):
+    result, folder = run
     made = setup(config)
-    found = hearing.noise_curve(made, result.state, made.dataset.test, [60, -25])
+    found = hearing.noise_curve(made, result.state, made.dataset.test, [np.inf, 60, -25])
+    assert found[np.inf]['wer'] == pytest.approx(result.metrics['wer'])
     assert found[60]['wer'] == pytest.approx(result.metrics['wer'], abs=0.05)
     assert found[-25]['wer'] > found[60]['wer'] + 0.2
     rows = made.dataset.test[np.arange(1)]
     length = int(rows['audio_length'][0])
     logs, names = hearing.alignment(made, result.state, rows['audio'][0, :length])
     np.testing.assert_allclose(np.exp(logs).sum(-1), 1, rtol=1e-4)
-    heard = [names[n] for n in logs.argmax(-1)]
-    assert ''.join(s for s in dict.fromkeys(heard) if s) and names[4:] == ['a', 'b']
+    drawn = hearing.drawn(logs, names, length / RATE)
+    assert drawn['transcript'] == predict.predict(made, result.state, rows)['transcript'][0]
+    assert set(drawn['symbols']) <= {'a', 'b'} and names[4:] == ['a', 'b']
+    # Where a tone sounds its letter is likely, within a frame or two of the model.
+    text, frames = rows['text'][0], np.array(drawn['probability'])
+    for place, symbol in enumerate(text):
+        row = frames[drawn['symbols'].index(symbol)]
+        first = int(place * 0.35 * RATE / 128)
+        assert row[max(0, first - 2) : first + 11].max() > 0.5
+    copy = tmp_path / 'run'
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns('checkpoints'))
+    assert 'Hearing' not in page.write(copy).read_text()
+    hearing.save(copy, noise=found)
+    hearing.save(copy, alignments={'<0>.wav': drawn})
+    shown = page.write(copy).read_text()
+    assert 'Wer and noise' in shown or 'wer and noise' in shown
+    assert 'Heard in &lt;0&gt;.wav' in shown and shown.count('<rect') > len(text)
 
 
 def witten_bell(lines: list[str], symbols: str, size: int):

@@ -10,7 +10,7 @@ every frame of each sound file.
 import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from nnjax.analysis import hearing
 from nnjax.data import augment, sounds, spec
@@ -24,6 +24,7 @@ RATIOS = flags.DEFINE_list('ratios', ['inf', 20, 15, 10, 5, 0, -5], 'decibels; i
 
 
 def main(arguments: list[str]) -> None:
+    logging.set_verbosity(logging.ERROR)  # libraries speak of what they close
     folder = Path(WORKDIR.value)
     try:
         made, state = restore.run(WORKDIR.value)

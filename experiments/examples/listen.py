@@ -6,7 +6,7 @@ python experiments/examples/listen.py --workdir=runs/digits FILE ...
 import sys
 import time
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from nnjax.analysis import listening
 from nnjax.data import augment, sounds, spec
@@ -20,6 +20,7 @@ CONTEXT = flags.DEFINE_float('context', None, "seconds to either side; default: 
 
 
 def main(arguments: list[str]) -> None:
+    logging.set_verbosity(logging.ERROR)  # libraries speak of what they close
     try:
         made, state = restore.run(WORKDIR.value)
         rate = chain.rate(spec.parse(made.config.augment, augment))

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from nnjax.analysis import ngram
 from nnjax.errors import UserError
@@ -24,6 +24,7 @@ ORDER = flags.DEFINE_integer('order', 4, 'symbols that are counted together')
 
 
 def main(arguments: list[str]) -> None:
+    logging.set_verbosity(logging.ERROR)  # libraries speak of what they close
     try:
         made, _ = restore.run(WORKDIR.value)
         files = [Path(name).read_text(encoding='utf-8') for name in arguments[1:]]

@@ -11,7 +11,7 @@ from nnjax.report.charts import LEFT, RIGHT, TOP, drawing
 from nnjax.report.folder import Run, number
 from nnjax.report.svg import Markup, score, tag, tick_label, ticks
 
-SIZE = (720, 300)
+SIZE = (1200, 280)
 WIDTH, ROW, BOTTOM = 1200, 18, 26
 FAINT = 0.02  # probability below which nothing is drawn
 SCORES = ('accuracy', 'wer', 'cer')
@@ -47,7 +47,11 @@ def _noise(found: Mapping[str, Mapping[str, float]]) -> list[Card]:
         label = f'{name} against the signal-to-noise ratio'
         key = f'without noise {score(number(clean[name]))}' if name in clean else ''
         note = 'White noise, added to the sounds as they are.'
-        cards.append(Card(f'{name} and noise', charts.lines([curve], label, 'dB', SIZE), key, note))
+        cards.append(
+            Card(
+                f'{name} and noise', charts.lines([curve], label, 'dB', SIZE), key, note, full=True
+            )
+        )
     return cards
 
 

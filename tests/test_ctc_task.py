@@ -207,6 +207,16 @@ def test_an_ngram_of_a_run_is_witten_and_bells(config, lines):
     np.testing.assert_allclose(table.sum(-1), 1, rtol=1e-5)
 
 
+def test_an_ngram_may_be_of_words(config):
+    c = config.copy_and_resolve_references()
+    c.prepare = 'words(6, length=4)'
+    c.data.train = {**c.data.train, 'text': np.array(['ab ba'] * 64)}
+    made = setup(c)
+    table = np.exp(ngram.counted(made, 2))
+    ab, ba = made.prepare.vocabularies['text'].size - np.array([2, 1])
+    assert {table[0].argmax(), table[table[0].argmax()].argmax()} == {ab, ba}
+
+
 def test_what_sounds_alike_the_ngram_decides(config, tmp_path):
     """Two symbols as likely in every frame: the text is the one that was counted."""
     logits = np.full((1, 5, 6), -9, np.float32)

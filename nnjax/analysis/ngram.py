@@ -34,10 +34,12 @@ def counted(made: Setup, order: int, lines: Iterable[str] | None = None) -> np.n
     names = vocabulary.decode(np.arange(vocabulary.size, dtype=np.int32)[:, None]).tolist()
     number = {name: place for place, name in enumerate(names) if name}
     small = not any(name != name.lower() for name in names)
+    by_words = any(len(name) > 1 for name in names)
     rows = []
     for line in lines:
-        plain = ' '.join((line.lower() if small else line).split())
-        rows.append([number[symbol] for symbol in plain if symbol in number])
+        words = (line.lower() if small else line).split()
+        symbols = words if by_words else ' '.join(words)
+        rows.append([number[symbol] for symbol in symbols if symbol in number])
     rows = [row for row in rows if row]
     if not rows:
         raise UserError(f'no line has a symbol that this run writes: {"".join(number)!r}')

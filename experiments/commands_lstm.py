@@ -1,4 +1,4 @@
-"""Twenty synthetic command words, voices held out, with LSTMs in both directions over log-mel frames."""
+"""Twenty synthetic command words, voices held out: LSTMs both ways over log-mel frames."""
 
 from nnjax import models, tasks
 from nnjax.config import base, bind

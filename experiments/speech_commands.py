@@ -1,4 +1,4 @@
-"""Speech Commands v2, ten words, silence and everything else, with separable convolutions; by network."""
+"""Speech Commands v2, ten words, silence and the rest: separable convolutions; by network."""
 
 from nnjax import models, tasks
 from nnjax.config import base, bind

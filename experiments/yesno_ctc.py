@@ -1,4 +1,4 @@
-"""Sixty recordings of eight words, each yes or no in Hebrew, to their English letters; by network."""
+"""Sixty recordings of eight words, yes or no in Hebrew, to English letters; by network."""
 
 from nnjax import models, tasks
 from nnjax.config import base, bind

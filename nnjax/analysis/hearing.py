@@ -85,7 +85,7 @@ def alignment(made: Setup, state: State, x: np.ndarray) -> tuple[np.ndarray, lis
 
 
 def drawn(logs: np.ndarray, names: Sequence[str], seconds: float) -> dict:
-    """An `alignment` of a sound -> what the report draws of it: the symbols that are ever likely."""
+    """An `alignment` of a sound -> what the report draws: the symbols that are ever likely."""
     probability = np.exp(logs)
     seen = [n for n in range(1, len(names)) if names[n] and probability[:, n].max() > LIKELY]
     best = logs.argmax(-1)

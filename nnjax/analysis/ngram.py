@@ -13,12 +13,14 @@ MOST = 1 << 26  # numbers in a table
 
 
 def counted(made: Setup, order: int, lines: Iterable[str] | None = None) -> np.ndarray:
-    """Lines of text, by default those of the training split -> float32 [V] * order, log p of a symbol.
+    """Lines of text, by default those of the training split -> log p of a symbol, [V] * order.
 
-    Symbols that the run does not write are left out, and capitals made small where it has none.
+    Symbols are the run's, letters or words; others are left out, capitals made small where it has
+    none.
 
     Raises:
-      UserError: the run transcribes nothing, no line has a symbol of its, or the table is too large.
+      UserError: the run transcribes nothing, no line has a symbol of its, or the table is too
+        large.
     """
     field = made.program.task(made.hyperparameters['task']).texts.get('transcript')
     if field is None:

@@ -62,7 +62,7 @@ def Tfds(
       data_dir: folder of prepared data; default is nnjax's and then ~/tensorflow_datasets
       size: pixels of a side, or (height, width), that every image is scaled to cover and cut to
         about its centre; needed where the set's images differ in size
-      length: samples that every sound is filled up to; needed where the set's sounds differ in length
+      length: samples that every sound is filled up to; needed where sounds differ in length
       cut: whether the middle of a longer sound is used; else it is refused
       seed: of the permutation by which shares and numbers are held out
     """

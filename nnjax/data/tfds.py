@@ -206,8 +206,8 @@ class Stream:
                 )
         if bool(self._opened.sound) != bool(form.length):
             raise UserError(
-                f'{prepared.name}: sounds of the field {self._opened.sound!r} differ in length; set '
-                'data.length to the samples of the longest, such as --config.data.length=16000'
+                f'{prepared.name}: sounds of the field {self._opened.sound!r} differ in length; '
+                'set data.length to the samples of the longest, such as --config.data.length=16000'
                 if self._opened.sound
                 else f'data.length={form.length}: {prepared.name} has no sounds of many lengths'
             )

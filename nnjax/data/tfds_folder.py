@@ -121,9 +121,9 @@ def heard(examples: list[dict], place: list[str], opened: Opened, length: int, c
 
 
 def answered(example: dict) -> dict:
-    """An example with features as SQuAD's: `answers` become `answer`, one a line, and `answer_start`.
+    """An example with features as SQuAD's: `answers` become `answer`, one a line.
 
-    `answer_start` is the first one's; where there is no answer it is -1.
+    Beside it `answer_start` is the first one's; where there is no answer it is -1.
     """
     answers = example.get('answers')
     if not isinstance(answers, dict) or set(answers) != {'text', 'answer_start'}:

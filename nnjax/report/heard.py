@@ -12,7 +12,7 @@ from nnjax.report.folder import Run, number
 from nnjax.report.svg import Markup, score, tag, tick_label, ticks
 
 SIZE = (1200, 280)
-WIDTH, ROW, BOTTOM = 1200, 18, 26
+WIDTH, ROW, BOTTOM = 1200, 18, 40
 FAINT = 0.02  # probability below which nothing is drawn
 SCORES = ('accuracy', 'wer', 'cer')
 
@@ -84,7 +84,7 @@ def alignment(
         parts.append(tag('line', x1=x, x2=x, y1=bottom, y2=bottom + 4, class_='axis'))
         parts.append(tag('text', tick_label(value), x=x, y=bottom + 17, class_='middle'))
     parts.append(tag('line', x1=LEFT, x2=WIDTH - RIGHT, y1=bottom, y2=bottom, class_='axis'))
-    parts.append(tag('text', 's', x=WIDTH - RIGHT, y=bottom + 17, class_='end'))
+    parts.append(tag('text', 's', x=WIDTH - RIGHT, y=bottom + 34, class_='end'))
     return drawing(
         'symbols frame by frame', WIDTH, bottom + BOTTOM, *parts, class_='curve alignment'
     )

@@ -1,5 +1,7 @@
 """TFDS names of sets of sounds, each of its own length: mocked sets of the true features."""
 
+import json
+import shutil
 import sys
 
 import numpy as np
@@ -116,3 +118,14 @@ def test_samples_beyond_16_bits_are_refused(monkeypatch):
     monkeypatch.setattr(type(source), '__getitems__', lambda self, indices: loud)
     with pytest.raises(UserError, match=r'yes_no, train\[3\], audio has samples of more than 16'):
         stream[np.array([3, 4])]
+
+
+def test_sounds_that_are_stored_encoded_are_refused(mocked_home, tmp_path):
+    shutil.copytree(mocked_home / 'tensorflow_datasets' / 'yes_no', tmp_path / 'yes_no')
+    path = tmp_path / 'yes_no' / '1.0.0' / 'features.json'
+    found = json.loads(path.read_text())
+    found['featuresDict']['features']['audio']['audio']['lazyDecode'] = True
+    path.write_text(json.dumps(found))
+    with pytest.raises(UserError, match='take a config without lazy_decode') as error:
+        opened('yes_no', data_dir=str(tmp_path))
+    assert '\n' not in str(error.value)

@@ -79,9 +79,7 @@ def alignment(made: Setup, state: State, x: np.ndarray) -> tuple[np.ndarray, lis
     run = jax.jit(lambda batch: step.outputs(made.program, state, batch, made.hyperparameters))
     found = run(batch)
     logs = jax.nn.log_softmax(found['logits'][0, : int(found['lengths'][0])])
-    vocabulary = made.prepare.vocabularies[field]
-    names = vocabulary.decode(np.arange(vocabulary.size, dtype=np.int32)[:, None]).tolist()
-    return np.asarray(logs), names
+    return np.asarray(logs), made.prepare.vocabularies[field].names
 
 
 def drawn(logs: np.ndarray, names: Sequence[str], seconds: float) -> dict:
@@ -89,12 +87,13 @@ def drawn(logs: np.ndarray, names: Sequence[str], seconds: float) -> dict:
     probability = np.exp(logs)
     seen = [n for n in range(1, len(names)) if names[n] and probability[:, n].max() > LIKELY]
     best = logs.argmax(-1)
-    heard = best[np.diff(best, prepend=0) != 0]
+    heard = [names[n] for n in best[np.diff(best, prepend=0) != 0] if n < len(names)]
+    by_words = any(len(name) > 1 for name in names)
     return {
         'seconds': seconds,
         'symbols': ['space' if names[n].isspace() else names[n] for n in seen],
         'probability': np.round(probability[:, seen].T, 3).tolist(),
-        'transcript': ''.join(names[n] for n in heard if n),
+        'transcript': (' ' if by_words else '').join(filter(None, heard)),
     }
 
 

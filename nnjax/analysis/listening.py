@@ -91,8 +91,7 @@ def words(
         # Half a second more is longer than any window of the features.
         context = reach / made.program.model.shortening * stride / rate + 0.5
     around, window = (-(-round(s * rate) // stride) for s in (context, seconds))
-    vocabulary = made.prepare.vocabularies[field]
-    names = vocabulary.decode(np.arange(vocabulary.size, dtype=np.int32)[:, None]).tolist()
+    names = made.prepare.vocabularies[field].names
     by_words = any(len(name) > 1 for name in names)
     symbols: list[tuple[str, int]] = []
     before, place = 0, 0

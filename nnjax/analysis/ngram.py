@@ -33,7 +33,7 @@ def counted(made: Setup, order: int, lines: Iterable[str] | None = None) -> np.n
         )
     if lines is None:
         lines = columns(made.dataset.train, [field])[field].tolist()
-    names = vocabulary.decode(np.arange(vocabulary.size, dtype=np.int32)[:, None]).tolist()
+    names = vocabulary.names
     number = {name: place for place, name in enumerate(names) if name}
     small = not any(name != name.lower() for name in names)
     by_words = any(len(name) > 1 for name in names)

@@ -244,6 +244,8 @@ def _opened(prepared: Prepared, split: str) -> tfds_folder.Opened:
     """A whole split."""
     try:
         return tfds_folder.split(str(prepared.path), split)
+    except UserError:
+        raise
     except Exception as error:  # whatever a foreign or damaged folder makes TFDS raise
         first = (str(error).splitlines() or [''])[0]
         raise UserError(

@@ -78,7 +78,7 @@ def _builder(path: str):
             continue
         audio = feature.audio
         if audio.lazy_decode:
-            raise ValueError('its sounds are stored encoded; take a config without lazy_decode')
+            raise UserError(f'{path}: sounds are stored encoded; take a config without lazy_decode')
         if not heard and list(audio.shape.dimensions) == [-1]:
             heard = field
         tensor = feature_pb2.TensorFeature(

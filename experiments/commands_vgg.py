@@ -11,8 +11,8 @@ def get_config(arg=''):
     c.total = '12 epochs'
     c.data = bind(sources.Tfds, name='espeak_commands', valid='valid')
     c.augment = (
-        'time_shift(800) | log_mel(40, hop=200) | cmvn(deviation=False) | spec_augment(1, 8, 1, 4)'
-        ' | picture'
+        'speed(0.85, 1.15) | time_shift(800) | log_mel(40, hop=200) | cmvn(deviation=False) '
+        '| spec_augment(1, 8, 1, 4) | picture'
     )
     c.model = bind(
         models.VGG, classes=20, depth=11, width=0.25, norm='batch', head='average', dropout=0.2

@@ -1,4 +1,4 @@
-"""Connected digits of synthetic speech, voices held out: convolutions over time and CTC, by letters."""
+"""Connected digits of synthetic speech, voices held out: convolutions over time, CTC by words."""
 
 from nnjax import models, tasks
 from nnjax.config import base, bind
@@ -8,16 +8,21 @@ from nnjax.training import optim
 
 def get_config(arg=''):
     c = base(arg)
-    c.total = '12 epochs'
+    c.total = '34 epochs'
     c.batch = 32
-    c.buckets = (10000, 16000)
+    c.buckets = (10000, 16000, 22000)
     c.data = bind(sources.Tfds, name='espeak_digits', valid='valid')
-    c.prepare = 'transcript(length=40, stride=256)'
-    c.augment = 'log_mel(40, rate=8000, window=200, hop=64, fft=256) | cmvn(deviation=False) | spec_augment(2, 12, 2, 6)'
-    c.model = bind(models.TimeCNN, width=128, blocks=6, window=11, steps=2, dropout=0.1)
+    c.prepare = "words(14, length=8, over='refuse')"
+    c.augment = (
+        'speed(0.8, 1.25) | log_mel(40, rate=8000, window=200, hop=64, fft=256) '
+        '| cmvn(deviation=False) | spec_augment(2, 12, 2, 8)'
+    )
+    c.model = bind(
+        models.TimeCNN, vocabulary=14, width=192, blocks=6, window=9, steps=3, dropout=0.15
+    )
     c.task = bind(tasks.ctc)
     c.optim = bind(
-        optim.make, name='adamw', lr=0.002, decay='cosine', warmup='5%', weight_decay=0.01, clip=1.0
+        optim.make, name='adamw', lr=0.003, decay='cosine', warmup='5%', weight_decay=0.05, clip=1.0
     )
     c.best = 'min error'
     c.eval_every = '1 epoch'

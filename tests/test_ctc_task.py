@@ -1,5 +1,7 @@
 """The CTC task: what its numbers are, and a run from sounds to transcripts."""
 
+import collections
+import shutil
 import sys
 
 import jax.numpy as jnp
@@ -8,11 +10,12 @@ import pytest
 
 import nnjax
 from nnjax import cli, models, tasks
-from nnjax.analysis import hearing
+from nnjax.analysis import hearing, ngram
 from nnjax.config import base, bind
 from nnjax.data import sources
 from nnjax.errors import UserError
 from nnjax.ops import ctc
+from nnjax.report import page
 from nnjax.training import optim, predict, restore
 from nnjax.training.setup import setup
 
@@ -140,15 +143,101 @@ def test_files_are_transcribed(run, config, tmp_path, capsys, monkeypatch):
     assert lines == ['input,transcript'] + [f'{tmp_path}/{n}.wav,{expected[n]}' for n in range(3)]
 
 
-def test_noise_makes_it_worse_and_an_alignment_says_where(run, config):
-    result, _ = run
+def test_noise_makes_it_worse_and_an_alignment_says_where(run, config, tmp_path):
+    result, folder = run
     made = setup(config)
-    found = hearing.noise_curve(made, result.state, made.dataset.test, [60, -25])
+    found = hearing.noise_curve(made, result.state, made.dataset.test, [np.inf, 60, -25])
+    assert found[np.inf]['wer'] == pytest.approx(result.metrics['wer'])
     assert found[60]['wer'] == pytest.approx(result.metrics['wer'], abs=0.05)
     assert found[-25]['wer'] > found[60]['wer'] + 0.2
     rows = made.dataset.test[np.arange(1)]
     length = int(rows['audio_length'][0])
     logs, names = hearing.alignment(made, result.state, rows['audio'][0, :length])
     np.testing.assert_allclose(np.exp(logs).sum(-1), 1, rtol=1e-4)
-    heard = [names[n] for n in logs.argmax(-1)]
-    assert ''.join(s for s in dict.fromkeys(heard) if s) and names[4:] == ['a', 'b']
+    drawn = hearing.drawn(logs, names, length / RATE)
+    assert drawn['transcript'] == predict.predict(made, result.state, rows)['transcript'][0]
+    assert set(drawn['symbols']) <= {'a', 'b'} and names[4:] == ['a', 'b']
+    # Where a tone sounds its letter is likely, within a frame or two of the model.
+    text, frames = rows['text'][0], np.array(drawn['probability'])
+    for place, symbol in enumerate(text):
+        row = frames[drawn['symbols'].index(symbol)]
+        first = int(place * 0.35 * RATE / 128)
+        assert row[max(0, first - 2) : first + 11].max() > 0.5
+    copy = tmp_path / 'run'
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns('checkpoints'))
+    assert 'Hearing' not in page.write(copy).read_text()
+    hearing.save(copy, noise=found)
+    hearing.save(copy, alignments={'<0>.wav': drawn})
+    shown = page.write(copy).read_text()
+    assert 'Wer and noise' in shown or 'wer and noise' in shown
+    assert 'Heard in &lt;0&gt;.wav' in shown and shown.count('<rect') > len(text)
+
+
+def witten_bell(lines: list[str], symbols: str, size: int):
+    """p(symbol | those before it), by its recursion, over counts in dictionaries."""
+    counts = [collections.Counter() for _ in range(4)]
+    for line in lines:
+        for own in range(1, 4):
+            padded = ('',) * (own - 1) + tuple(line)
+            counts[own].update(padded[n : n + own] for n in range(len(line)))
+
+    def p(symbol: str, before: tuple) -> float:
+        own = counts[len(before) + 1]
+        after = [n for text, n in own.items() if text[:-1] == before]
+        shorter = p(symbol, before[1:]) if before else 1 / size
+        if not after:
+            return shorter
+        return (own[(*before, symbol)] + len(after) * shorter) / (sum(after) + len(after))
+
+    return p
+
+
+@pytest.mark.parametrize('lines', [None, ['AB ba!', 'abb', '']])
+def test_an_ngram_of_a_run_is_witten_and_bells(config, lines):
+    made = setup(config)
+    table = np.exp(ngram.counted(made, 3, lines))
+    given = lines or made.dataset.train[np.arange(64)]['text'].tolist()
+    plain = [''.join(s for s in line.lower() if s in 'ab') for line in given]
+    p = witten_bell(plain, 'ab', 6)
+    ids = {'': 0, 'a': 4, 'b': 5}
+    for first, second in (('', ''), ('', 'a'), ('a', 'b'), ('b', 'b'), ('b', 'a')):
+        for symbol in 'ab':
+            wanted = p(symbol, (first, second))
+            assert table[ids[first], ids[second], ids[symbol]] == pytest.approx(wanted, rel=1e-5)
+    np.testing.assert_allclose(table.sum(-1), 1, rtol=1e-5)
+
+
+def test_an_ngram_may_be_of_words(config):
+    c = config.copy_and_resolve_references()
+    c.prepare = 'words(6, length=4)'
+    c.data.train = {**c.data.train, 'text': np.array(['ab ba'] * 64)}
+    made = setup(c)
+    table = np.exp(ngram.counted(made, 2))
+    ab, ba = made.prepare.vocabularies['text'].size - np.array([2, 1])
+    assert {table[0].argmax(), table[table[0].argmax()].argmax()} == {ab, ba}
+
+
+def test_what_sounds_alike_the_ngram_decides(config, tmp_path):
+    """Two symbols as likely in every frame: the text is the one that was counted."""
+    logits = np.full((1, 5, 6), -9, np.float32)
+    logits[0, [0, 2, 4], 4] = logits[0, [0, 2, 4], 5] = 9
+    logits[0, [1, 3], 0] = 9
+    apply = lambda *_: {'logits': jnp.asarray(logits), 'lengths': jnp.array([5])}
+    for text, ids in (('bab', [5, 4, 5]), ('aab', [4, 4, 5])):
+        path = str(tmp_path / f'{text}.npy')
+        np.save(path, ngram.counted(setup(config), 3, [text] * 9))
+        task = tasks.ctc(decoder='beam', ngram=path)
+        found = task.predict(apply, {'audio': jnp.zeros((1, 9))})['transcript']
+        assert found[0, :4].tolist() == [*ids, 0]
+    wide = {'logits': jnp.zeros((1, 5, 7)), 'lengths': jnp.array([5])}
+    with pytest.raises(UserError, match='is of 6 symbols, the model writes 7'):
+        task.predict(lambda *_: wide, {'audio': jnp.zeros((1, 9))})
+
+
+@pytest.mark.parametrize(
+    'order, lines, message',
+    [(0, None, 'allow 1 to 10'), (3, ['xyz'], "that this run writes: 'ab'")],
+)
+def test_an_ngram_that_cannot_be(config, order, lines, message):
+    with pytest.raises(UserError, match=message):
+        ngram.counted(setup(config), order, lines)

@@ -13,7 +13,7 @@ from nnjax.errors import UserError
 from nnjax.sweep.sweep import sweep
 from nnjax.training import checkpoint, evaluate, feed, paths, runner, step
 from nnjax.training.setup import setup
-from tests import mocked_texts, mocked_tfds
+from tests import mocked_sounds, mocked_texts, mocked_tfds
 from tests.conftest import ROOT, heavy
 from tests.test_train import Compilations, difference, rewound, same, timeless
 
@@ -29,6 +29,7 @@ GENTLE = (
     'digit_scenes',
     'fashion_scenes',
     'fashion_unseen',
+    'speech_commands',
     'synthetic_faces',
     'synthetic_faces_grey',
 )
@@ -39,7 +40,7 @@ def sgd(name: str) -> dict[str, str]:
 
 
 # What fits the few made-up examples of a set that comes by network.
-NAMES = (*mocked_tfds.NAMES, *mocked_texts.NAMES)
+NAMES = (*mocked_tfds.NAMES, *mocked_texts.NAMES, *mocked_sounds.NAMES)
 MOCKED = {'data.valid': '10', 'batch': '16'}
 ONE = {'buckets': '(64,)'}
 TINY = ONE | {'model.width': '32', 'model.heads': '2', 'model.layers': '1'}
@@ -58,6 +59,7 @@ SMALL = {
         'model.layers': '1',
         'task.beam': '2',
     },
+    'commands_lstm': {'model.hidden': '16', 'model.layers': '1'},
     'commands_mlp': {'model.hidden': '(16,)'},
     'digits_ctc': HEARD | {'buckets': '(32000,)', 'model.blocks': '1'},
     'digit_scenes': SCENES,
@@ -78,7 +80,19 @@ SMALL = {
         'data.data.size': '32',
         'model.classes': '4',
     },
+    'librispeech_ctc': {
+        'buckets': '(12000,)',
+        'data.length': '16000',
+        'eval_batch': '16',
+        'prepare': 'transcript(length=8, stride=640)',
+        'model.width': '16',
+        'model.blocks': '1',
+        'model.heads': '2',
+        'model.window': '3',
+        'model.channels': '4',
+    },
     'number_words': SHORT | {'buckets': '(32,)'},
+    'speech_commands': {'model.channels': '(8, 8, 16)'},
     'squad_transformer': TINY,
     'sst2_transformer': TINY,
     'stories_qa': TINY,
@@ -86,6 +100,7 @@ SMALL = {
     'synthetic_faces_grey': NARROW,
     'verses_transformer': SHORT | {'batch': '16', 'eval_batch': '32'},
     'wmt14_transformer': SHORT | {'optim.b2': 'None'},  # which SGD does not have
+    'yesno_ctc': HEARD | {'data.length': '16000', 'data.test': '8', 'model.blocks': '1'},
     'wordnet_lstm': {'buckets': '(16,)', 'model.hidden': '16', 'model.embedding': '16'},
 }
 

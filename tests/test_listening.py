@@ -20,6 +20,10 @@ RATE, STRIDE = 4000, 4 * 32
 
 @pytest.fixture(scope='module')
 def made():
+    return setup(config())
+
+
+def config():
     rng = np.random.default_rng(0)
     c = base()
     rows = {
@@ -34,7 +38,7 @@ def made():
     c.task = bind(tasks.ctc)
     c.optim = bind(optim.make, name='adam', lr=0.01)
     c.batch, c.parallel = 8, 'jit'
-    return setup(c)
+    return c
 
 
 @pytest.fixture(scope='module')
@@ -72,6 +76,20 @@ def test_words_have_the_times_of_their_symbols(made, state):
     for word in found:
         first = round(word.start * RATE / STRIDE)
         assert likeliest[first] == 'ab '.index(word.text[0]) + 4 and word.end > word.start
+
+
+def test_symbols_may_be_words():
+    c = config()
+    c.prepare = 'words(6, length=4)'
+    made = setup(c)
+    state = runner.start(made)[0].state
+    x = np.random.default_rng(3).integers(-9000, 9000, 20 * RATE).astype(np.int16)
+    likeliest = whole(made, state, x).argmax(-1)
+    begun = [n for p, n in enumerate(likeliest) if n and (p == 0 or n != likeliest[p - 1])]
+    names = made.prepare.vocabularies['text'].decode(np.array([[4], [5]])).tolist()
+    found = [word.text for word in listening.words(made, state, x, seconds=1.0)]
+    assert sorted(names) == ['ab', 'ba']
+    assert [w for w in found if w in names] == [names[n - 4] for n in begun if n in (4, 5)]
 
 
 def test_a_model_that_hears_the_whole_sound_says_so(made, state):

@@ -14,7 +14,7 @@ from nnjax.data.augment import chain
 from nnjax.errors import UserError
 
 MEL = 'log_mel(20, rate=4000, window=100, hop=40, fft=128)'
-SAMPLES = ('time_shift(50)', 'gain', 'add_noise(0, 20)', 'speed')
+SAMPLES = ('time_shift(50)', 'gain', 'add_noise(0, 20)', 'speed', 'echo(rate=2000)')
 FEATURES = ('spec_augment(2, 5, 2, 3)', 'cmvn', 'deltas(2, 5)', 'centered(12)')
 
 
@@ -106,6 +106,27 @@ def test_gain_has_the_decibels_drawn():
     found = [run('gain(-6, 6)', False)(jax.random.key(n), x, None)['audio'] for n in range(30)]
     decibels = [20 * np.log10(float(jnp.max(jnp.abs(y)) / jnp.max(jnp.abs(x)))) for y in found]
     assert -6 <= min(decibels) < -4 and 4 < max(decibels) <= 6
+
+
+def test_an_echo_is_the_sound_again_later_and_softer():
+    click = np.zeros(800, np.float32)
+    click[100] = 0.5
+    later, loud = [], []
+    for seed in range(40):
+        found = np.asarray(
+            run('echo(0.05, 0.1, 0.6, 1.0, rate=2000)', True)(
+                jax.random.key(seed), jnp.asarray(click), jnp.int32(280)
+            )['audio']
+        )
+        assert found[100] == 0.5 and np.count_nonzero(found) <= 2
+        if np.count_nonzero(found) == 2:  # not behind the length
+            place = int(np.flatnonzero(found)[1])
+            later.append(place - 100)
+            loud.append(found[place] / 0.5)
+    assert min(later) >= 100 and max(later) < 180 and len(set(later)) > 5
+    assert 0 < min(loud) < 0.2 and 0.4 < max(loud) <= 0.6
+    never = run('echo(probability=0.0)', False)(jax.random.key(0), jnp.asarray(click), None)
+    np.testing.assert_array_equal(never['audio'], click)
 
 
 def test_speed_moves_a_tone_and_the_length():

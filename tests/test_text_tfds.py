@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from nnjax.data import prepare, sources, spec, tfds
+from nnjax.data import prepare, sources, spec, tfds, tfds_folder
 from nnjax.data.preparation import Preparation
 from nnjax.data.source import Rows, Slice
 from nnjax.errors import UserError
@@ -98,14 +98,14 @@ def test_a_long_text_of_tfds_is_joined_from_its_splits():
 
 
 def test_bytes_that_are_no_text_are_named_by_their_row(monkeypatch):
-    stack = tfds._stack
+    stack = tfds_folder.stack
 
     def damaged(examples):
         examples[-1]['text'] = b'caf\xe9'
         return stack(examples)
 
     stream = tfds.Stream(tfds.open('imdb_reviews/plain_text'), 'test')
-    monkeypatch.setattr(tfds, '_stack', damaged)
+    monkeypatch.setattr(tfds_folder, 'stack', damaged)
     with pytest.raises(UserError, match=r'imdb_reviews/plain_text, test\[7\] is no text in UTF-8'):
         stream[np.array([2, 7])]
 

@@ -1,6 +1,8 @@
 """What a run makes of sounds that are harder to hear, and where in a sound it hears what."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,6 +16,7 @@ from nnjax.training.setup import Setup
 from nnjax.training.state import State
 
 ROWS = 256  # sounds that noise is added to at a time
+LIKELY = 0.1  # symbols that never reach it are not drawn
 
 
 def noise_curve(
@@ -22,7 +25,7 @@ def noise_curve(
     """Signal-to-noise ratios in decibels -> {ratio: the task's scores} over a split's sounds.
 
     White noise at each ratio is added to the sounds as they are, noisy already perhaps; it is a
-    function of (seed, place in the split).
+    function of (seed, place in the split). At the ratio inf there is none.
 
     Raises:
       UserError: the run is not of sounds, or its task has no scores.
@@ -34,8 +37,10 @@ def noise_curve(
     prepared = made.prepare(rows)
     found = {}
     for ratio in ratios:
-        operations = spec.parse(f'add_noise({ratio}, {ratio})', augment)
-        noisy = _noisy(operations, rows, jax.random.key(seed))
+        noisy = rows['audio']
+        if np.isfinite(ratio):
+            operations = spec.parse(f'add_noise({ratio}, {ratio})', augment)
+            noisy = _noisy(operations, rows, jax.random.key(seed))
         predictions = predict.predict(made, state, {**rows, 'audio': noisy})
         scores = task.score(predictions, {**prepared, **_texts(rows)})
         found[ratio] = {name: float(value) for name, value in scores.items()}
@@ -74,6 +79,28 @@ def alignment(made: Setup, state: State, x: np.ndarray) -> tuple[np.ndarray, lis
     run = jax.jit(lambda batch: step.outputs(made.program, state, batch, made.hyperparameters))
     found = run(batch)
     logs = jax.nn.log_softmax(found['logits'][0, : int(found['lengths'][0])])
-    vocabulary = made.prepare.vocabularies[field]
-    names = vocabulary.decode(np.arange(vocabulary.size, dtype=np.int32)[:, None]).tolist()
-    return np.asarray(logs), names
+    return np.asarray(logs), made.prepare.vocabularies[field].names
+
+
+def drawn(logs: np.ndarray, names: Sequence[str], seconds: float) -> dict:
+    """An `alignment` of a sound -> what the report draws: the symbols that are ever likely."""
+    probability = np.exp(logs)
+    seen = [n for n in range(1, len(names)) if names[n] and probability[:, n].max() > LIKELY]
+    best = logs.argmax(-1)
+    heard = [names[n] for n in best[np.diff(best, prepend=0) != 0] if n < len(names)]
+    by_words = any(len(name) > 1 for name in names)
+    return {
+        'seconds': seconds,
+        'symbols': ['space' if names[n].isspace() else names[n] for n in seen],
+        'probability': np.round(probability[:, seen].T, 3).tolist(),
+        'transcript': (' ' if by_words else '').join(filter(None, heard)),
+    }
+
+
+def save(workdir: Path, **found: dict) -> None:
+    """Adds to the run folder's hearing.json, from which its report draws."""
+    path = workdir / 'hearing.json'
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    for kind, values in found.items():
+        kept[kind] = {**kept.get(kind, {}), **{str(name): value for name, value in values.items()}}
+    path.write_text(json.dumps(kept))

@@ -64,6 +64,8 @@ def words(
 ) -> Iterator[Word]:
     """Yields the words of a sound, int16 [T] at the run's rate, each as soon as it has ended.
 
+    The run's symbols are letters, or words themselves.
+
     Args:
       made: of a run whose task is tasks.ctc.
       state: its parameters.
@@ -89,17 +91,18 @@ def words(
         # Half a second more is longer than any window of the features.
         context = reach / made.program.model.shortening * stride / rate + 0.5
     around, window = (-(-round(s * rate) // stride) for s in (context, seconds))
-    decode = made.prepare.vocabularies[field].decode
+    names = made.prepare.vocabularies[field].names
+    by_words = any(len(name) > 1 for name in names)
     symbols: list[tuple[str, int]] = []
     before, place = 0, 0
     for logits in frames(made, state, x, stride, window, around):
         for likeliest in logits.argmax(-1).tolist():
             if likeliest not in (0, before):
-                symbol = str(decode(np.array([[likeliest]], np.int32))[0])
-                if symbol.isspace() and symbols:
+                symbol = names[likeliest] if likeliest < len(names) else ''
+                if (by_words or symbol.isspace()) and symbols:
                     yield _word(symbols, stride / rate)
                     symbols = []
-                elif not symbol.isspace():
+                if symbol.strip():
                     symbols.append((symbol, place))
             before, place = likeliest, place + 1
     if symbols:

@@ -29,6 +29,11 @@ class Vocabulary:
     size: int
     decode: Callable[[np.ndarray], np.ndarray]
 
+    @property
+    def names(self) -> list[str]:
+        """Each id's text, '' of one that means nothing."""
+        return self.decode(np.arange(self.size, dtype=np.int32)[:, None]).tolist()
+
 
 @dataclasses.dataclass(frozen=True)
 class Operation:

@@ -45,9 +45,14 @@ def Tfds(
     test: str | None = 'test',
     data_dir: str | None = None,
     size: Size | None = None,
+    length: Count | None = None,
+    cut: bool = False,
     seed: Natural = 0,
 ) -> Dataset:
     """A prepared TFDS data set, TensorFlow never imported; nnjax's own sets prepare themselves.
+
+    Sounds of many lengths are the field 'audio', with zeros behind 'audio_length'; a list of
+    classes that is spoken in one is the text of their names.
 
     Args:
       name: TFDS name, with /config where there is one
@@ -57,6 +62,8 @@ def Tfds(
       data_dir: folder of prepared data; default is nnjax's and then ~/tensorflow_datasets
       size: pixels of a side, or (height, width), that every image is scaled to cover and cut to
         about its centre; needed where the set's images differ in size
+      length: samples that every sound is filled up to; needed where sounds differ in length
+      cut: whether the middle of a longer sound is used; else it is refused
       seed: of the permutation by which shares and numbers are held out
     """
     opened = tfds.open(name, data_dir)
@@ -73,7 +80,7 @@ def Tfds(
                     f'data.{what}={texts[what]!r} shares {count} examples with '
                     f'data.{other}={texts[other]!r}'
                 )
-    found = tfds.sources(opened, pieces, _sides(size))
+    found = tfds.sources(opened, pieces, tfds.Form(_sides(size), length, cut))
     return dataset(
         found['train'], found.get('valid', valid), found.get('test', test), opened.labels, seed
     )

@@ -7,12 +7,12 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from nnjax import texts
-from nnjax.data import builders, images, kept
+from nnjax.data import builders, images, kept, tfds_folder
 from nnjax.data.source import Arrays, Joined, Rows, Slice, Source
 from nnjax.data.split import Piece
 from nnjax.errors import UserError, nearest
@@ -29,6 +29,25 @@ class Prepared:
     splits: dict[str, int]
     labels: tuple[str, ...]
     digest: str
+
+
+class Form(NamedTuple):
+    """What examples are brought to.
+
+    Attributes:
+      size: (height, width) of every image.
+      length: samples of every sound.
+      cut: whether the middle of a longer sound is used; else it is refused.
+    """
+
+    size: tuple[int, int] | None = None
+    length: int | None = None
+    cut: bool = False
+
+    def __str__(self) -> str:
+        """Part of a name; '' where nothing is asked."""
+        size = f'-{self.size[0]}x{self.size[1]}' if self.size else ''
+        return size + (f'-{self.length}{"-cut" if self.cut else ""}' if self.length else '')
 
 
 def open(name: str, data_dir: str | None = None) -> Prepared:
@@ -119,9 +138,9 @@ def _describe(name: str, path: Path) -> Prepared:
 def sources(
     prepared: Prepared,
     wanted: Mapping[str, Sequence[Piece]],
-    size: tuple[int, int] | None = None,
+    form: Form = Form(),
 ) -> dict[str, Source]:
-    """{what: pieces of splits} -> {what: its source}, images scaled and cut to `size`, if given.
+    """{what: pieces of splits} -> {what: its source}, of examples of one form.
 
     A small split is decoded in one go and kept under the cache folder, so that the next run neither
     decodes nor imports TFDS; of a large one, the piece is, if that is small.
@@ -129,15 +148,15 @@ def sources(
 
     @functools.cache
     def whole(split: str) -> Arrays:
-        return _kept(prepared, Piece(split, 0, prepared.splits[split]), size)
+        return _kept(prepared, Piece(split, 0, prepared.splits[split]), form)
 
     def one(piece: Piece) -> Source:
         count, rows = prepared.splits[piece.split], np.arange(piece.low, piece.high)
         if arrays := whole(piece.split):
             return Rows(arrays) if len(rows) == count else Slice(Rows(arrays), rows)
-        if len(rows) < count and (arrays := _kept(prepared, piece, size)):
+        if len(rows) < count and (arrays := _kept(prepared, piece, form)):
             return Rows(arrays)
-        return Slice(Stream(prepared, piece.split, size), rows)
+        return Slice(Stream(prepared, piece.split, form), rows)
 
     def joined(pieces: Sequence[Piece]) -> Source:
         return one(pieces[0]) if len(pieces) == 1 else Joined([one(piece) for piece in pieces])
@@ -145,16 +164,16 @@ def sources(
     return {what: joined(pieces) for what, pieces in wanted.items()}
 
 
-def _kept(prepared: Prepared, piece: Piece, size: tuple[int, int] | None) -> Arrays:
+def _kept(prepared: Prepared, piece: Piece, form: Form) -> Arrays:
     """All examples of a piece, or {} where that is too much."""
 
     def decoded() -> Arrays:
-        stream = Stream(prepared, piece.split, size)
+        stream = Stream(prepared, piece.split, form)
         example = sum(np.prod(shape) * dtype.itemsize for shape, dtype in stream.spec.values())
         rows = np.arange(piece.low, piece.high)
         return stream[rows] if (example + _text_bytes(stream)) * len(rows) <= KEPT_BYTES else {}
 
-    key = f'{prepared.digest} {tuple(piece)}' + (f' {size}' if size else '')
+    key = f'{prepared.digest} {tuple(piece)}{form}'
     name = re.sub('[/:]', '-', prepared.name)
     key = hashlib.sha256(key.encode()).hexdigest()[:12]
     return kept.arrays(f'{name}-{prepared.path.name}-{key}', decoded)
@@ -170,10 +189,12 @@ def _text_bytes(stream: 'Stream') -> float:
 class Stream:
     """A whole split, decoded a batch at a time, as it is asked for."""
 
-    def __init__(self, prepared: Prepared, split: str, size: tuple[int, int] | None = None):
+    def __init__(self, prepared: Prepared, split: str, form: Form = Form()):
         self._place = f'{prepared.name}, {split}'
-        self.fingerprint = f'{prepared.digest}-{split}' + (f'-{size[0]}x{size[1]}' if size else '')
-        self._source, shapes = _opened(prepared, split)
+        self._form = form
+        self.fingerprint = f'{prepared.digest}-{split}{form}'
+        self._opened = _opened(prepared, split)
+        shapes, size = self._opened.images, form.size
         if size and not shapes:
             raise UserError(f'data.size={size}: {prepared.name} has no images of 8 bits')
         self._images = {name: (*(size or s[:2]), s[2]) for name, s in shapes.items()}
@@ -183,88 +204,51 @@ class Stream:
                     f'{prepared.name}: images of the field {name!r} differ in size; set data.size '
                     'to scale and cut all to one size, such as --config.data.size=224'
                 )
+        if bool(self._opened.sound) != bool(form.length):
+            raise UserError(
+                f'{prepared.name}: sounds of the field {self._opened.sound!r} differ in length; '
+                'set data.length to the samples of the longest, such as --config.data.length=16000'
+                if self._opened.sound
+                else f'data.length={form.length}: {prepared.name} has no sounds of many lengths'
+            )
         self.spec = {name: (a.shape[1:], a.dtype) for name, a in self[np.arange(1)].items()}
 
     def __len__(self) -> int:
-        return len(self._source)
+        return len(self._opened.source)
 
     def __getitem__(self, indices: np.ndarray) -> Arrays:
-        examples = self._source.__getitems__([int(i) for i in indices])
+        examples = self._opened.source.__getitems__([int(i) for i in indices])
+        places = [f'{self._place}[{i}]' for i in indices]
 
         def encoded(field: str) -> Callable[[int], tuple[bytes, str]]:
-            return lambda n: (examples[n][field], f'{self._place}[{indices[n]}], {field}')
+            return lambda n: (examples[n][field], f'{places[n]}, {field}')
 
         found = {
             name: images.decode_all(len(examples), shape, encoded(name))
             for name, shape in self._images.items()
         }
-        rest = [{n: v for n, v in e.items() if n not in found} for e in examples]
+        read = {*found, self._opened.sound, *self._opened.spoken}
+        if self._opened.sound:
+            found |= tfds_folder.heard(
+                examples, places, self._opened, self._form.length, self._form.cut
+            )
+        rest = [{n: v for n, v in e.items() if n not in read} for e in examples]
         try:
-            return found | _stack([_answered(example) for example in rest])
+            return found | tfds_folder.stack([tfds_folder.answered(example) for example in rest])
         except UnicodeDecodeError as error:
-            row = next(i for i, e in zip(indices, rest) if error.object in e.values())
-            raise UserError(f'{self._place}[{row}] is no text in UTF-8: {error.reason}') from None
+            place = next(p for p, e in zip(places, rest) if error.object in e.values())
+            raise UserError(f'{place} is no text in UTF-8: {error.reason}') from None
 
 
-def _opened(prepared: Prepared, split: str) -> tuple[Any, dict[str, tuple[int | None, ...]]]:
-    """A whole split -> (TFDS's data source, shapes of the images it leaves encoded)."""
-    import tensorflow_datasets as tfds
-
+def _opened(prepared: Prepared, split: str) -> tfds_folder.Opened:
+    """A whole split."""
     try:
-        builder = tfds.builder_from_directory(str(prepared.path))
-        shapes = {
-            name: feature.shape
-            for name, feature in builder.info.features.items()
-            if type(feature) is tfds.features.Image  # a subclass is more than an image
-            and feature.np_dtype == np.uint8
-            and feature.shape[2:] in ((1,), (3,))
-        }
-        decoders = {name: tfds.decode.SkipDecoding() for name in shapes}
-        source = builder.as_data_source(split=split, decoders=decoders or None)
-        source[0]
-        return source, shapes
+        return tfds_folder.split(str(prepared.path), split)
+    except UserError:
+        raise
     except Exception as error:  # whatever a foreign or damaged folder makes TFDS raise
         first = (str(error).splitlines() or [''])[0]
         raise UserError(
             f'{prepared.path} cannot be read ({type(error).__name__}: {first}); '
             f'delete the folder and run: nnjax data prepare {prepared.name}'
         ) from None
-
-
-def _answered(example: dict) -> dict:
-    """An example with features as SQuAD's: `answers` become `answer`, one a line, and `answer_start`.
-
-    `answer_start` is the first one's; where there is no answer it is -1.
-    """
-    answers = example.get('answers')
-    if not isinstance(answers, dict) or set(answers) != {'text', 'answer_start'}:
-        return example
-    found = dict.fromkeys(_text(answer) for answer in answers['text'])
-    starts = [*answers['answer_start'], -1]
-    rest = {name: value for name, value in example.items() if name != 'answers'}
-    return {**rest, 'answer': '\n'.join(found), 'answer_start': np.int32(starts[0])}
-
-
-def _stack(examples: list[dict]) -> Arrays:
-    """Examples of one shape -> arrays; 64 bits become 32, lists and what is nested are left out."""
-    fields = {}
-    for name, first in examples[0].items():
-        if isinstance(first, str | bytes):
-            fields[name] = texts.array(_text(example[name]) for example in examples)
-            continue
-        values = [np.asarray(example[name]) for example in examples]
-        if values[0].dtype.kind not in 'biuf':
-            continue
-        shapes = {value.shape for value in values}
-        if len(shapes) > 1:
-            raise UserError(
-                f'field {name!r} has examples of different shapes, {sorted(shapes)[:2]}'
-            )
-        array = np.stack(values)
-        narrow = {'int64': np.int32, 'float64': np.float32}.get(array.dtype.name)
-        fields[name] = array.astype(narrow) if narrow else array
-    return fields
-
-
-def _text(value: str | bytes) -> str:
-    return value if isinstance(value, str) else value.decode()

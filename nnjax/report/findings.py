@@ -1,10 +1,10 @@
 """What a page shows of a task's predictions."""
 
-from nnjax.report import codes, numbers, rates, scenes
+from nnjax.report import codes, heard, numbers, rates, scenes
 from nnjax.report.cards import Section
 from nnjax.report.folder import Run
 
-KINDS = (numbers, codes, rates, scenes)
+KINDS = (numbers, codes, rates, scenes, heard)
 
 
 def sections(run: Run) -> list[Section]:

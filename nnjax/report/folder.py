@@ -30,6 +30,7 @@ class Run:
         None while the run is not finished.
       environment: versions, device, commit, command.
       predictions: arrays over the final line's split.
+      hearing: what hearing.json says of a run of sounds.
       notes: one sentence for each file that could not be read.
     """
 
@@ -40,6 +41,7 @@ class Run:
     final: Record | None
     environment: dict[str, Any]
     predictions: dict[str, np.ndarray]
+    hearing: dict[str, Any]
     notes: tuple[str, ...]
 
 
@@ -60,6 +62,7 @@ def read(folder: Path) -> Run:
         final=final,
         environment=json_object(folder / ENVIRONMENT, notes),
         predictions=_arrays(folder / 'predictions', notes),
+        hearing=json_object(folder / 'hearing.json', notes),
         notes=tuple(notes),
     )
 

@@ -33,7 +33,8 @@ def ctc(
     Args:
       decoder: greedy takes the likeliest symbol of each frame, beam sums over alignments
       beam: prefixes that the beam keeps
-      ngram: .npy file of log p of a symbol after those before it, [V] * n, for the beam
+      ngram: .npy file of log p of a symbol after those before it, [V] * n, for the beam; it is made
+        by experiments/examples/ngram.py
       ngram_weight: of the n-gram's logarithm
       bonus: added to a prefix's score for each of its symbols
       input: the batch's field that the model reads
@@ -63,6 +64,11 @@ def ctc(
         logits, lengths = _frames(apply(*field(batch, input)))
         if decoder == 'greedy':
             return {'transcript': ops.greedy(logits, lengths)[0]}
+        if table is not None and len(table) != logits.shape[-1]:
+            raise UserError(
+                f'task.ngram={ngram!r} is of {len(table)} symbols, the model writes '
+                f'{logits.shape[-1]}: count it for this run'
+            )
         found, _, _ = ops.beam(
             logits,
             lengths,

@@ -24,6 +24,7 @@ from nnjax.data.augment.policy import rand_augment
 from nnjax.data.augment.sound import (
     add_noise,
     background,
+    echo,
     gain,
     spec_augment,
     speed,
@@ -40,6 +41,7 @@ __all__ = [
     'cutmix',
     'cutout',
     'deltas',
+    'echo',
     'erasing',
     'flip',
     'gain',

@@ -58,6 +58,38 @@ def add_noise(low: float = 5.0, high: float = 30.0, probability: Fraction = 1.0)
     return _on_samples(add)
 
 
+def echo(
+    low: Positive = 0.02,
+    high: Positive = 0.25,
+    loudest: Fraction = 0.8,
+    probability: Fraction = 0.5,
+    rate: Count = 16000,
+) -> Operation:
+    """Adds the sound to itself, later by low to high seconds and up to `loudest` times as loud.
+
+    What of the echo comes behind the sound is cut off.
+
+    Args:
+      low: least delay in seconds
+      high: greatest delay in seconds
+      loudest: greatest amplitude of the echo, of the sound's own
+      probability: how often there is one
+      rate: samples a second
+    """
+    low, high = ascending('low, high', (low, high))
+    first, last = max(1, round(low * rate)), max(1, round(high * rate))
+
+    def add(key, x, length):
+        delay_key, loud_key, chance_key = jax.random.split(key, 3)
+        delay = jax.random.randint(delay_key, (), first, last + 1)
+        later = jax.lax.dynamic_slice(jnp.pad(x, (last, 0)), (last - delay,), x.shape)
+        share = jax.random.uniform(loud_key, (), maxval=loudest)
+        there = jax.random.bernoulli(chance_key, probability)
+        return jnp.where(there, x + share * later, x), length
+
+    return _on_samples(add)
+
+
 def background(
     path: str,
     low: float = 0.0,

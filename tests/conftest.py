@@ -61,11 +61,12 @@ def torch():
 @pytest.fixture(scope='session')
 def mocked_home(tmp_path_factory) -> Path:
     """A home folder whose tensorflow_datasets holds mocks of the sets that come by network."""
-    from tests import mocked_texts, mocked_tfds
+    from tests import mocked_sounds, mocked_texts, mocked_tfds
 
     home = tmp_path_factory.mktemp('home')
     mocked_tfds.prepare(home / 'tensorflow_datasets')
     mocked_texts.prepare(home)
+    mocked_sounds.prepare(home / 'tensorflow_datasets')
     return home
 
 

@@ -131,11 +131,10 @@ def stock(recipe: Recipe) -> Run:
 def inference(recipe: Recipe, module, fields) -> Run:
     """The jitted model, a batch a call."""
     import jax
-    import jax.numpy as jnp
 
     data, rows = examples(recipe), shuffled(recipe.batch)
     field = next(iter(data))
-    net = module(**fields, dtype=jnp.bfloat16 if recipe.narrow else None)
+    net = module(**fields, **narrow(recipe))
     variables = net.init(jax.random.key(0), data[field][:1])
     apply = jax.jit(net.apply)
 
@@ -175,17 +174,23 @@ def beam(recipe: Recipe, module, fields) -> Run:
     return run
 
 
+def narrow(recipe: Recipe) -> dict:
+    """The field that has a network compute in bfloat16, where the recipe asks for that."""
+    import jax.numpy as jnp
+
+    return {'dtype': jnp.bfloat16} if recipe.narrow else {}
+
+
 def flax(recipe: Recipe) -> Run:
     """A jitted step of flax and optax, as their documentation writes it, on linen's layers."""
     import jax
-    import jax.numpy as jnp
     import optax
     from nets import on_linen
 
     module, fields = on_linen()[recipe.net]
     if recipe.inference or recipe.beam:
         return (beam if recipe.beam else inference)(recipe, module, fields)
-    net = module(**fields, dtype=jnp.bfloat16 if recipe.narrow else None)
+    net = module(**fields, **narrow(recipe))
     optimizer = (optax.sgd if recipe.net == 'mlp' else optax.adam)(recipe.rate)
     data, rows = examples(recipe), shuffled(recipe.batch)
     key = jax.random.key(0)

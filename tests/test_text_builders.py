@@ -95,10 +95,14 @@ def test_templates_of_the_test_stories_are_met_nowhere_else():
 
 
 def test_stories_are_their_seed_and_some_are_long():
-    lengths = {s: [r['context'].count('.') for r in stories.examples(s)] for s in ('test', 'long')}
-    assert {s: len(found) for s, found in lengths.items()} == {'test': 1000, 'long': 1000}
-    assert (min(lengths['test']), max(lengths['test'])) == (6, 14)
-    assert (min(lengths['long']), max(lengths['long'])) == (15, 24)
+    lengths = {s: [r['context'].count('.') for r in stories.examples(s)] for s in stories.SPLITS}
+    assert {s: len(found) for s, found in lengths.items()} == stories.SPLITS
+    assert {s: (min(found), max(found)) for s, found in lengths.items()} == {
+        'train': (2, 14),
+        'valid': (6, 14),
+        'test': (6, 14),
+        'long': (15, 24),
+    }
     assert list(stories.examples('valid')) == list(stories.examples('valid'))
 
 

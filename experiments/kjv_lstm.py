@@ -8,7 +8,7 @@ from nnjax.training import optim
 
 def get_config(arg=''):
     c = base(arg)
-    c.total = '6 epochs'
+    c.total = '10 epochs'
     c.batch = 64
     c.eval_batch = 128
     c.data = bind(sources.Text, name='kjv', length=256)

@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # libraries speak of what they close
     folder = Path(WORKDIR.value)
     try:
-        made, state = restore.run(WORKDIR.value)
+        made, state = restore.run(WORKDIR.value, data=not arguments[1:])
         if arguments[1:]:
             rate = chain.rate(spec.parse(made.config.augment, augment))
             found = {}

@@ -25,7 +25,7 @@ CONTEXT = flags.DEFINE_float('context', None, "seconds to either side; default: 
 def main(arguments: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # libraries speak of what they close
     try:
-        made, state = restore.run(WORKDIR.value)
+        made, state = restore.run(WORKDIR.value, data=False)
         rate = chain.rate(spec.parse(made.config.augment, augment))
         for number, path in enumerate(arguments[1:]):
             x = sounds.decode(path, rate)

@@ -26,7 +26,7 @@ ORDER = flags.DEFINE_integer('order', 4, 'symbols that are counted together')
 def main(arguments: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # libraries speak of what they close
     try:
-        made, _ = restore.run(WORKDIR.value)
+        made, _ = restore.run(WORKDIR.value, data=not arguments[1:])
         files = [Path(name).read_text(encoding='utf-8') for name in arguments[1:]]
         lines = [line for text in files for line in text.splitlines()] if files else None
         np.save(OUTPUT.value, ngram.counted(made, ORDER.value, lines))

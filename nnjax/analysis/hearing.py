@@ -7,8 +7,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from nnjax import texts
 from nnjax.data import augment, spec
 from nnjax.data.augment import chain
+from nnjax.data.preparation import by_words
 from nnjax.data.source import Source
 from nnjax.errors import UserError
 from nnjax.training import predict, step
@@ -63,7 +65,7 @@ def _noisy(operations, rows: dict[str, np.ndarray], key: jax.Array) -> np.ndarra
 
 
 def _texts(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: array for name, array in rows.items() if array.dtype.kind == 'T'}
+    return {name: array for name, array in rows.items() if texts.is_text(array)}
 
 
 def alignment(made: Setup, state: State, x: np.ndarray) -> tuple[np.ndarray, list[str]]:
@@ -88,12 +90,11 @@ def drawn(logs: np.ndarray, names: Sequence[str], seconds: float) -> dict:
     seen = [n for n in range(1, len(names)) if names[n] and probability[:, n].max() > LIKELY]
     best = logs.argmax(-1)
     heard = [names[n] for n in best[np.diff(best, prepend=0) != 0] if n < len(names)]
-    by_words = any(len(name) > 1 for name in names)
     return {
         'seconds': seconds,
         'symbols': ['space' if names[n].isspace() else names[n] for n in seen],
         'probability': np.round(probability[:, seen].T, 3).tolist(),
-        'transcript': (' ' if by_words else '').join(filter(None, heard)),
+        'transcript': (' ' if by_words(names) else '').join(filter(None, heard)),
     }
 
 

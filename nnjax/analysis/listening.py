@@ -13,6 +13,7 @@ import numpy as np
 
 from nnjax.data import augment, spec
 from nnjax.data.augment import chain
+from nnjax.data.preparation import by_words
 from nnjax.errors import UserError
 from nnjax.training import step
 from nnjax.training.setup import Setup
@@ -92,14 +93,14 @@ def words(
         context = reach / made.program.model.shortening * stride / rate + 0.5
     around, window = (-(-round(s * rate) // stride) for s in (context, seconds))
     names = made.prepare.vocabularies[field].names
-    by_words = any(len(name) > 1 for name in names)
+    whole = by_words(names)
     symbols: list[tuple[str, int]] = []
     before, place = 0, 0
     for logits in frames(made, state, x, stride, window, around):
         for likeliest in logits.argmax(-1).tolist():
             if likeliest not in (0, before):
                 symbol = names[likeliest] if likeliest < len(names) else ''
-                if (by_words or symbol.isspace()) and symbols:
+                if (whole or symbol.isspace()) and symbols:
                     yield _word(symbols, stride / rate)
                     symbols = []
                 if symbol.strip():

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from nnjax.data.preparation import by_words
 from nnjax.data.source import columns
 from nnjax.errors import UserError
 from nnjax.ops import ctc
@@ -36,11 +37,11 @@ def counted(made: Setup, order: int, lines: Iterable[str] | None = None) -> np.n
     names = vocabulary.names
     number = {name: place for place, name in enumerate(names) if name}
     small = not any(name != name.lower() for name in names)
-    by_words = any(len(name) > 1 for name in names)
+    whole = by_words(names)
     rows = []
     for line in lines:
         words = (line.lower() if small else line).split()
-        symbols = words if by_words else ' '.join(words)
+        symbols = words if whole else ' '.join(words)
         rows.append([number[symbol] for symbol in symbols if symbol in number])
     rows = [row for row in rows if row]
     if not rows:

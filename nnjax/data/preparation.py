@@ -35,6 +35,11 @@ class Vocabulary:
         return self.decode(np.arange(self.size, dtype=np.int32)[:, None]).tolist()
 
 
+def by_words(names: Sequence[str]) -> bool:
+    """Whether a vocabulary's `names` are words, with spaces between them, and not single letters."""
+    return any(len(name) > 1 for name in names)
+
+
 @dataclasses.dataclass(frozen=True)
 class Operation:
     """A host operation on raw arrays, row by row; the shapes of its results depend on its arguments.

@@ -1,6 +1,7 @@
 """The values that the data layer hands on: a source of examples, and a dataset of three of them."""
 
 import dataclasses
+import functools
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,7 +43,7 @@ class Rows:
         self._arrays = arrays
         self.spec = {name: (a.shape[1:], a.dtype) for name, a in arrays.items()}
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         check = 0
         for name, array in sorted(texts.to_file(self._arrays).items()):

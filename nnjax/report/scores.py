@@ -109,7 +109,10 @@ def _pace(run: Run, unit: str) -> str:
     """The time that a curve's last point took, for its axis: ', 30 in 4 min 12 s'."""
     ends = [(number(r.get('seconds')), number(r.get(unit))) for r in _lines(run)]
     ends = [end for end in ends if all(map(math.isfinite, end))]
-    return f', {short(max(ends)[1])} in {duration(max(ends)[0])}' if ends else ''
+    if not ends:
+        return ''
+    seconds, reached = max(ends)
+    return f', {short(reached)} in {duration(seconds)}'
 
 
 def _chart(name: str, found: dict[str, Curve], large: bool, unit: str, axis: str) -> dict:

@@ -16,7 +16,7 @@ from nnjax.sweep.points import Point
 from nnjax.sweep.rows import Batches, Rows
 from nnjax.sweep.seats import Seats
 from nnjax.training import checkpoint, feed, initial, paths, runner, step
-from nnjax.training.evaluate import Evaluator, check_best, score
+from nnjax.training.evaluate import Evaluator, on_the_way, score
 from nnjax.training.hook import Hook
 from nnjax.training.setup import Setup
 
@@ -182,14 +182,13 @@ class Lanes:
         self.check()
         began = time.monotonic()
         direction, metric = self.best_of
-        tree, gone = self._seats.tree, {metric: np.nan}  # it never wins
+        tree = self._seats.tree
         found = self._averages(tree['carry'].state, self._valid)
         if self.made.scores_at(self.step):
             for lane, alone in self._seats.by_lane(tree['carry'].state).items():
-                found[lane] |= self._scores(lane, self._valid, alone)
-                check_best(self.made, found[lane])
-        value = [found.get(lane, gone).get(metric, np.nan) for lane in self._seats.lanes.tolist()]
-        value = np.array(value, np.float32)
+                found[lane] |= on_the_way(self.made, self._own(lane, self._valid), alone)
+        value = [found.get(lane, {}).get(metric, np.nan) for lane in self._seats.lanes.tolist()]
+        value = np.array(value, np.float32)  # NaN never wins
         tree['best'] = programs.better(tree['best'], tree['carry'].state, value, direction == 'max')
         self._write({**self._about(lane, 'valid'), **found[lane]} for lane in sorted(found))
         if self.made.config.patience and self.step < self.made.total:
@@ -267,15 +266,15 @@ class Lanes:
             alone, best = host[lane]
             record = {**self._about(lane, split), **averages.get(lane, {})}
             if source and made.scored:
-                record |= self._scores(lane, evaluator, alone)
+                record |= score(made, self._own(lane, evaluator).predictions(alone))
             if best:
                 record |= {'best_step': int(best['step']), 'best_value': float(best['value'])}
             records.append({**record, 'parameters': paths.size(alone.params), 'finished': True})
         self._write(records)
 
-    def _scores(self, lane: int, evaluator: Evaluator, state) -> dict[str, float | str]:
-        own = evaluator.having(seats.pick(self.numbers, lane))
-        return score(self.made, own.predictions(state))
+    def _own(self, lane: int, evaluator: Evaluator) -> Evaluator:
+        """The same evaluator with a lane's numbers."""
+        return evaluator.having(seats.pick(self.numbers, lane))
 
     def _about(self, lane: int, split: str) -> dict[str, Any]:
         return {

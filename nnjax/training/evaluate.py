@@ -8,12 +8,11 @@ from collections.abc import Iterator
 import jax
 import numpy as np
 
-from nnjax import build, schema, texts
+from nnjax import build, texts
 from nnjax.data import lengths, pipeline
 from nnjax.data.source import Arrays, Slice, Source
-from nnjax.errors import UserError
 from nnjax.training import hosts, predict, runner, step
-from nnjax.training.setup import RESIDENT_BYTES, Setup, example_bytes
+from nnjax.training.setup import RESIDENT_BYTES, Setup, check_best, example_bytes
 from nnjax.training.state import State
 
 WORST = 24  # examples of highest loss that are kept as pictures
@@ -108,19 +107,16 @@ def score(made: Setup, predictions: dict[str, np.ndarray]) -> dict[str, float | 
     return {n: v if isinstance(v, str) else float(v) for n, v in found.items()}
 
 
-def check_best(made: Setup, averages: dict[str, float | str]) -> None:
-    """The metric that marks the best is among these averages and scores.
+def on_the_way(made: Setup, evaluator: Evaluator, state: State) -> dict[str, float | str]:
+    """The host scores of a validation split while a run goes on.
 
     Raises:
-      UserError: it is not.
+      UserError: what marks the best is neither among them nor among evaluation's averages.
     """
-    _, metric = schema.best(made.config.best)
-    known = sorted(name for name, value in averages.items() if isinstance(value, float))
-    if metric not in known:
-        raise UserError(
-            f'best={made.config.best!r}: the task has no metric {metric!r} '
-            f'(it has: {", ".join(known)})'
-        )
+    found = score(made, evaluator.predictions(state))
+    numbers = (name for name, value in found.items() if isinstance(value, float))
+    check_best(made.config, {*made.eval_sums, *numbers})
+    return found
 
 
 def kept(

@@ -179,8 +179,7 @@ class Run:
         state = self.carry.state
         averages = self._valid(state)
         if self.made.scores_at(self.step):
-            averages |= evaluate.score(self.made, self._valid.predictions(state))
-            evaluate.check_best(self.made, averages)
+            averages |= evaluate.on_the_way(self.made, self._valid, state)
         self._progress.show(self._record('valid', averages))
         self._compare(averages)
         self._window_began += time.monotonic() - began  # step time is of training alone

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -203,16 +203,12 @@ def _trace(made: Setup) -> Setup:
 
 def _check_outputs(made: Setup) -> None:
     """The metric that marks the best exists, and the model has an output for every class."""
-    _, metric = configs.schema.best(made.config.best)
     often = made.config.score_every
     if often and not (made.scored and made.dataset.valid):
         lacking = 'no validation split' if made.scored else 'a task without scores'
         raise UserError(f'score_every={often!r}: the run has {lacking}; leave it None')
-    if metric not in made.eval_sums and not often:  # whether it is a score, the first scoring says
-        raise UserError(
-            f'best={made.config.best!r}: the task has no metric {metric!r} (it has: '
-            f'{", ".join(sorted(made.eval_sums))}{"; scores by score_every" * made.scored})'
-        )
+    if not often:  # else the first scoring says whether it is a score
+        check_best(made.config, made.eval_sums, '; scores by score_every' * made.scored)
     labels, classes = made.dataset.labels, made.config.model.get('classes')
     if labels and classes is not None and classes != len(labels):
         raise UserError(
@@ -229,6 +225,21 @@ def _check_outputs(made: Setup) -> None:
                 f'the vocabulary of {field!r} has {vocabulary.size} tokens, the model {size}: '
                 f'set --config.model.{name}={vocabulary.size}'
             )
+
+
+def check_best(config: ConfigDict, known: Iterable[str], more: str = '') -> None:
+    """The metric that marks the best is among the `known` ones.
+
+    Raises:
+      UserError: it is not; names them, and what `more` there is.
+    """
+    known = sorted(known)
+    _, metric = configs.schema.best(config.best)
+    if metric not in known:
+        raise UserError(
+            f'best={config.best!r}: the task has no metric {metric!r} '
+            f'(it has: {", ".join(known)}{more})'
+        )
 
 
 def _unprepared(dataset: Dataset) -> str:

@@ -99,9 +99,9 @@ def field_of(config: ConfigDict, path: str) -> tuple[ConfigDict, str, schema.Fie
     raise AssertionError('unreachable')
 
 
-def override(config: ConfigDict, path: str, text: str) -> None:
-    """Sets `config.path` from a flag's text, checked against the field's type, in place."""
-    put(config, path, parse(config, path, text))
+def override(config: ConfigDict, path: str, value: Any) -> None:
+    """Sets `config.path`, in place, from a flag's text or a value, checked against its type."""
+    put(config, path, parse(config, path, value) if isinstance(value, str) else value)
 
 
 def parse(config: ConfigDict, path: str, text: str) -> Any:
@@ -175,8 +175,8 @@ def tuples(value: Any) -> Any:
     return tuple(map(tuples, value)) if isinstance(value, list) else value
 
 
-def load(spec: str, overrides: Mapping[str, str] | None = None) -> ConfigDict:
-    """'FILE[:arg]' or 'NAME[:arg]' and flag texts -> a locked, checked config.
+def load(spec: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
+    """'FILE[:arg]' or 'NAME[:arg]' and {field: flag text or value} -> a locked, checked config.
 
     NAME is an experiment that ships with nnjax. `config.experiment` keeps the name.
     """
@@ -190,8 +190,8 @@ def load(spec: str, overrides: Mapping[str, str] | None = None) -> ConfigDict:
             f'{spec}: get_config must return a config made by base(), got {type(config).__name__}'
         )
     config.lock()
-    for path, text in (overrides or {}).items():
-        override(config, path, text)
+    for path, value in (overrides or {}).items():
+        override(config, path, value)
     check(config)
     return config
 

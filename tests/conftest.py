@@ -39,10 +39,8 @@ DEVICES = {'digits_gru', 'digits_mlp', 'fashion_cnn', 'number_words'}
 LAWS = DEVICES | {'commands_mlp', 'diabetes_mlp', 'digits_autoencoder', 'digits_vgg', 'stories_qa'}
 COSTLY = {'test_devices_do_not_change_the_run', 'test_a_lane_is_its_solo_run'}
 CHEAP = {
-    'test_it_trains',
     'test_every_field_can_be_set_by_flag',
-    'test_a_step_is_a_function_of_seed_and_step',
-    'test_program_is_a_value',
+    'test_program_and_step_are_functions_of_the_config',
 }
 
 
@@ -92,12 +90,15 @@ def kernels(request):
 
 
 def pytest_collection_modifyitems(items) -> None:
-    """Marks what laws of which experiments are heavy."""
+    """Marks what laws of which experiments are slow or heavy."""
     for item in items:
         if item.path.name == 'test_laws.py':
             whole = DEVICES if item.originalname in COSTLY else LAWS
             if item.originalname not in CHEAP and item.callspec.params['name'] not in whole:
-                item.add_marker(pytest.mark.heavy)
+                slow = item.originalname == 'test_it_trains' and not item.get_closest_marker(
+                    'heavy'
+                )
+                item.add_marker(pytest.mark.slow if slow else pytest.mark.heavy)
 
 
 def heavy(experiment: str, all_of_them: bool = False) -> list:

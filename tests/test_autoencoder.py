@@ -4,15 +4,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import stats
 
 import nnjax
+from nnjax import cli, report
 from nnjax import config as configs
-from nnjax import report
 from nnjax.errors import UserError
 from nnjax.models import VAE, Autoencoder, layers
 from nnjax.ops import losses
 from nnjax.tasks import reconstruction, vae
+from nnjax.training import generate, restore
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.uniform(size=(6, 8, 8, 1)).astype(np.float32)
@@ -147,6 +149,30 @@ def test_the_report_has_pictures(name, titles, tmp_path):
     nnjax.train(configs.load(f'{name}:smoke'), tmp_path / 'run')
     text = report.write(tmp_path / 'run').read_text()
     assert all(f'<h3>{title}</h3>' in text for title in titles)
+
+
+def test_a_run_draws_examples(tmp_path):
+    """Number i is a function of (seed, i), whatever else is drawn, and in [0, 1]."""
+    nnjax.train(configs.load('digits_vae:smoke'), tmp_path / 'run')
+    made, state = restore.run(tmp_path / 'run', data=False)
+    five, two = (generate.examples(made, state, count, seed=3) for count in (5, 2))
+    assert five.shape == (5, 8, 8, 1) and five.min() >= 0 and five.max() <= 1
+    np.testing.assert_allclose(five[:2], two, atol=1e-6)
+    assert np.abs(five[0] - five[1]).max() > 1e-3
+    assert np.abs(generate.examples(made, state, 2, seed=4) - two).max() > 1e-3
+    command = ['generate', f'--workdir={tmp_path / "run"}', '--samples=5', '--seed=3']
+    assert cli.run([*command, f'--output={tmp_path / "drawn.npy"}']) == 0
+    np.testing.assert_allclose(np.load(tmp_path / 'drawn.npy'), five, atol=1e-6)
+    assert cli.run([*command, f'--output={tmp_path / "drawn.png"}']) == 0
+    with Image.open(tmp_path / 'drawn.png') as sheet:
+        assert sheet.width > 5 * 100
+    for wrong, words in (
+        ([], '--output=samples.png'),
+        (['--output=drawn.gif'], 'must end in .png, .npy'),
+        (['--output=nowhere/drawn.png'], 'there is no folder nowhere'),
+    ):
+        with pytest.raises(UserError, match=words):
+            cli.run([*command, *wrong])
 
 
 def test_another_shape_is_one_line():

@@ -101,13 +101,14 @@ def test_bind_refuses_on_the_line_that_wrote_it(values):
         ('devices', '2', 2),
     ],
 )
-def test_every_kind_of_field_is_settable_by_flag(path, text, value):
-    c = config()
-    configs.override(c, path, text)
-    got = c
-    for part in path.split('.'):
-        got = got.get(part)
-    assert got == value and type(got) is type(value)
+def test_every_kind_of_field_is_settable_by_flag_and_by_value(path, text, value):
+    for given in (text, value):
+        c = config()
+        configs.override(c, path, given)
+        got = c
+        for part in path.split('.'):
+            got = got.get(part)
+        assert got == value and type(got) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +125,7 @@ def test_every_kind_of_field_is_settable_by_flag(path, text, value):
         ('total', '3', 'duration'),
         ('seed', '-1', '>= 0'),
         ('batch', '0', '>= 1'),
+        ('batch', 1.5, 'a whole number'),
     ],
 )
 def test_a_bad_flag_is_one_line_with_what_is_allowed(path, text, words):

@@ -237,24 +237,19 @@ def test_every_field_can_be_set_by_flag(name):
     configs.check(c)
 
 
-def test_a_step_is_a_function_of_seed_and_step(name):
-    """Any step can be rebuilt from (seed, step): rows and augmented examples."""
-    made = setup(load(name))
-    again = setup(load(name))
+def test_program_and_step_are_functions_of_the_config(name):
+    """A setup knows nothing but its config: equal configs make equal programs, numbers aside, and
+    any step can be rebuilt from (seed, step): rows and augmented examples.
+    """
+    made, again = setup(load(name)), setup(load(name))
+    other = setup(load(name, seed='1', **{'optim.lr': '0.0123'}))
+    assert made.program == again.program == other.program
+    assert hash(made.program) == hash(other.program)
+    assert dataclasses.replace(made.program, accumulate=2) != made.program
     for number in (0, 1, 1_000_000):
-        a, b = feed.augmented(made, number, 4), feed.augmented(again, number, 4)
-        assert same(a, b)
-    other = setup(load(name, seed='1'))
-    assert not np.array_equal(
-        feed.table(made, 0, 1, 1)['index'], feed.table(other, 0, 1, 1)['index']
-    )
-
-
-def test_program_is_a_value(name):
-    """Equal configs make equal programs, numbers aside."""
-    a, b = setup(load(name)), setup(load(name, **{'optim.lr': '0.0123'}))
-    assert a.program == b.program and hash(a.program) == hash(b.program)
-    assert dataclasses.replace(a.program, accumulate=2) != a.program
+        assert same(feed.augmented(made, number, 4), feed.augmented(again, number, 4))
+    first = [feed.table(m, 0, 1, 1)['index'] for m in (made, again, other)]
+    assert np.array_equal(first[0], first[1]) and not np.array_equal(first[0], first[2])
 
 
 def test_a_lane_is_its_solo_run(name, tmp_path):

@@ -10,7 +10,6 @@ test examples where each side has one run.
 from absl import flags
 
 from nnjax.cli import options
-from nnjax.errors import UserError
 
 ARGUMENTS = 'FOLDER FOLDER ...'
 
@@ -23,9 +22,7 @@ def define(values: flags.FlagValues) -> None:
 
 
 def run(parsed: options.Options) -> None:
-    output = parsed.flags.output
-    if output and not output.endswith('.html'):
-        raise UserError(f'--output={output}: the name must end in .html')
+    output = options.file(parsed, 'output', '.html')
     from nnjax.analysis import compare, conclusions
 
     comparison = compare.compare(parsed.arguments, parsed.flags.metric)

@@ -69,9 +69,8 @@ def _show(parsed: options.Options) -> None:
     from nnjax.training.setup import setup
 
     config = configs.load(spec, parsed.overrides)
-    output = Path(parsed.flags.output or f'{configs.find(spec.partition(":")[0]).stem}.png')
-    if output.suffix != '.png':
-        raise UserError(f'--output={output}: the picture is a .png')
+    output = options.file(parsed, 'output', '.png')
+    output = output or Path(f'{configs.find(spec.partition(":")[0]).stem}.png')
     made = setup(config)
     step = parsed.flags.step
     if 'image' not in made.example or len(made.example['image'][0]) != 3:

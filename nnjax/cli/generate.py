@@ -1,8 +1,10 @@
-"""goes on with a text, by a run of a language model
+"""goes on with a text, by a run of a language model; draws pictures, by a variational autoencoder
 
-Prints the prompt and what follows it, once for each of --samples. The same --seed gives the same
-texts.
+Prints the prompt and what follows it, once for each of --samples, or writes the pictures that
+--output names. The same --seed gives the same ones.
 """
+
+from pathlib import Path
 
 from absl import flags
 
@@ -17,7 +19,10 @@ def define(values: flags.FlagValues) -> None:
     options.config_flag(values)
     flags.DEFINE_string('prompt', '', 'the beginning of the text', flag_values=values)
     flags.DEFINE_integer('length', 200, 'tokens to go on with', flag_values=values)
-    flags.DEFINE_integer('samples', 1, 'how many texts', flag_values=values)
+    flags.DEFINE_integer('samples', 1, 'how many texts or pictures', flag_values=values)
+    flags.DEFINE_string(
+        'output', None, 'where pictures go: a .png, or a .npy of numbers', flag_values=values
+    )
     flags.DEFINE_float(
         'temperature', 1.0, 'divides the logits; 0 takes the likeliest token', flag_values=values
     )
@@ -43,10 +48,18 @@ def run(parsed: options.Options) -> None:
             raise UserError(f'--{name}={given[name].value}: expected 0 or more')
     if not 0 < given.top_p <= 1:
         raise UserError(f'--top_p={given.top_p}: expected more than 0, and 1 at most')
+    output = options.file(parsed, 'output', '.png', '.npy')
     options.compilation_cache()
     from nnjax.training import generate, restore
 
     made, state = restore.run(workdir, given.checkpoint, given.config, parsed.overrides, data=False)
+    if made.program.task(made.hyperparameters['task']).draw:
+        if not output:
+            raise UserError('this run draws examples: say where they go, --output=samples.png')
+        _write(output, generate.examples(made, state, given.samples, given.seed))
+        return
+    if output:
+        raise UserError(f'--output={output}: this run draws no examples, it writes text')
     found = generate.generate(
         made,
         state,
@@ -59,3 +72,18 @@ def run(parsed: options.Options) -> None:
         given.seed,
     )
     print('\n\n'.join(given.prompt + text for text in found))
+
+
+def _write(path: Path, drawn) -> None:
+    """Drawn examples [N, ...] as a sheet of pictures or as an array."""
+    import numpy as np
+
+    from nnjax.report import sheet
+
+    if path.suffix == '.npy':
+        np.save(path, drawn)
+    elif drawn.ndim == 4:
+        sheet.write(path, drawn, [''] * len(drawn))
+    else:
+        raise UserError(f'--output={path}: what this run draws are no images: take a .npy')
+    print(f'{len(drawn)} drawn examples: {path}')

@@ -118,6 +118,23 @@ def required(parsed: Options, name: str) -> str:
     return value
 
 
+def file(parsed: Options, name: str, *endings: str) -> Path | None:
+    """The file that a flag names, if it does.
+
+    Raises:
+      UserError: it has none of these endings, or its folder does not exist.
+    """
+    value = parsed.flags[name].value
+    if not value:
+        return None
+    path = Path(value)
+    if path.suffix not in endings:
+        raise UserError(f'--{name}={value}: the name must end in {", ".join(endings)}')
+    if not path.parent.is_dir():
+        raise UserError(f'--{name}={value}: there is no folder {path.parent}')
+    return path
+
+
 def fresh(name: str) -> Path:
     """A run or sweep folder that does not exist yet."""
     now = datetime.datetime.now().strftime('%Y%m%d-%H%M%S')

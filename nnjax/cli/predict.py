@@ -58,12 +58,8 @@ def run(parsed: options.Options) -> None:
     workdir = options.required(parsed, 'workdir')
     if not parsed.arguments and not parsed.flags.text:
         raise UserError('name what to predict: files or a folder; see nnjax predict --help')
-    output = parsed.flags.output and Path(parsed.flags.output)
-    if output and output.suffix not in WRITERS:
-        raise UserError(f'--output={output}: the name must end in {", ".join(WRITERS)}')
-    picture = parsed.flags.picture and Path(parsed.flags.picture)
-    if picture and picture.suffix != '.png':
-        raise UserError(f'--picture={picture}: the name must end in .png')
+    output = options.file(parsed, 'output', *WRITERS)
+    picture = options.file(parsed, 'picture', '.png')
     matching.check(parsed)
     options.compilation_cache()
     from nnjax.training import predict, restore

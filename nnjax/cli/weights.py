@@ -55,7 +55,7 @@ def _import(path: Path, parsed: options.Options) -> None:
     name = options.required(parsed, 'model')
     from nnjax.weights import file, pytorch, variables
 
-    output = parsed.flags.output or path.with_suffix(f'.nnjax{file.SUFFIX}')
+    output = options.file(parsed, 'output', file.SUFFIX) or path.with_suffix(f'.nnjax{file.SUFFIX}')
     tensors = file.read(path)
     model, (side, _, channels) = pytorch.model(name, tensors)
     side = parsed.flags.image or side
@@ -66,10 +66,12 @@ def _import(path: Path, parsed: options.Options) -> None:
 
 def _export(parsed: options.Options) -> None:
     workdir = options.required(parsed, 'workdir')
-    output = options.required(parsed, 'output')
+    options.required(parsed, 'output')
     from nnjax import weights
     from nnjax.training import restore
+    from nnjax.weights import file
 
+    output = options.file(parsed, 'output', file.SUFFIX)
     made, state = restore.run(
         workdir, parsed.flags.checkpoint, parsed.flags.config, parsed.overrides, data=False
     )

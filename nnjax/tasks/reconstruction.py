@@ -105,14 +105,22 @@ def vae(
         outputs = apply(batch[input])
         return {'code': outputs['code'], 'elbo': batch_metrics(outputs, batch)['elbo'][0]}
 
+    def draw(apply, keys: jax.Array) -> jax.Array:
+        width = apply(method=lambda model: model.code)
+        codes = jax.vmap(lambda key: jax.random.normal(key, (width,)))(keys)
+        return values_of(apply(codes, method='decode'))
+
     def pictures(apply, batch: Batch) -> dict[str, jax.Array]:
-        found = gallery(apply, batch[input], values_of)
-        code = apply(batch[input][:1], method='encode')
-        drawn = jax.random.normal(jax.random.key(0), (SAMPLES, code.shape[-1]))
-        return {**found, 'samples': values_of(apply(drawn, method='decode'))}
+        samples = draw(apply, jax.random.split(jax.random.key(0), SAMPLES))
+        return {**gallery(apply, batch[input], values_of), 'samples': samples}
 
     return Task(
-        lambda batch: (batch[input],), loss_values, batch_metrics, predict, gallery=pictures
+        lambda batch: (batch[input],),
+        loss_values,
+        batch_metrics,
+        predict,
+        gallery=pictures,
+        draw=draw,
     )
 
 

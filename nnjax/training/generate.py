@@ -1,4 +1,4 @@
-"""Texts that a language model goes on with."""
+"""What a run makes up: texts that a language model goes on with, examples that a task draws."""
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,10 @@ def generate(
     name = made.config.task.get('input', '')
     vocabulary = made.prepare.vocabularies.get(name)
     if vocabulary is None or not hasattr(made.program.model, 'decode'):
-        raise UserError(f'{made.config.model.fn} is no language model: it cannot generate')
+        raise UserError(
+            f'{made.config.model.fn} with {made.config.task.fn} cannot generate: '
+            'language models and variational autoencoders can'
+        )
     prepared = made.prepare({name: texts.array([prompt])})
     ids = prepared[name][0, : prepared[f'{name}_length'][0]]
     ids = ids[:-1] if ids[-1] == END else ids
@@ -54,6 +57,16 @@ def generate(
         return decode.sample(one, cache, prompt, length, keys, None, temperature, top_k, top_p, END)
 
     prompts = np.broadcast_to(ids.astype(np.int32), (samples, len(ids)))
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(samples))
-    found = run(state, prompts, keys, np.float32(temperature), np.float32(top_p))
+    found = run(state, prompts, _keys(seed, samples), np.float32(temperature), np.float32(top_p))
     return vocabulary.decode(np.asarray(found.ids)).tolist()
+
+
+def examples(made: Setup, state: State, samples: int, seed: int = 0) -> np.ndarray:
+    """New examples [samples, ...], number i a function of (seed, i); the task must `draw` them."""
+    draw = made.program.task(made.hyperparameters['task']).draw
+    run = jax.jit(lambda state, keys: draw(step.apply(made.program, state), keys))
+    return np.asarray(run(state, _keys(seed, samples)))
+
+
+def _keys(seed: int, samples: int) -> jax.Array:
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), jnp.arange(samples))

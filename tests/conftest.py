@@ -29,19 +29,17 @@ hypothesis.settings.load_profile('nnjax')
 jax.config.update('jax_numpy_dtype_promotion', 'strict')
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 jax.config.update('jax_compilation_cache_dir', str(Path(os.environ['NNJAX_CACHE_DIR']) / 'xla'))
-jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.5)
 jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 ROOT = Path(__file__).parents[1]
-# One experiment of each kind holds every law in the plain run, the first of them on many devices
-# and as lanes too; of the others, which share these kinds' code, the laws are marked heavy.
-DEVICES = {'digits_gru', 'digits_mlp', 'fashion_cnn', 'number_words'}
-LAWS = DEVICES | {'commands_mlp', 'diabetes_mlp', 'digits_autoencoder', 'digits_vgg', 'stories_qa'}
+# The laws: experiments of the plain run hold all of them, but for COSTLY the first two alone; those
+# of the long run hold them there. Of the others, which share these kinds' code, the laws are heavy,
+# but those of EVERYWHERE are of the long run.
+PLAIN = ('digits_mlp', 'number_words', 'digits_gru', 'digits_autoencoder', 'fashion_cnn')
+LONG = {'commands_mlp', 'diabetes_mlp', 'digits_vgg', 'stories_qa'}
 COSTLY = {'test_devices_do_not_change_the_run', 'test_a_lane_is_its_solo_run'}
-CHEAP = {
-    'test_every_field_can_be_set_by_flag',
-    'test_program_and_step_are_functions_of_the_config',
-}
+EVERYWHERE = {'test_it_trains', 'test_program_and_step_are_functions_of_the_config'}
 
 
 @pytest.fixture(scope='session')
@@ -92,13 +90,14 @@ def kernels(request):
 def pytest_collection_modifyitems(items) -> None:
     """Marks what laws of which experiments are slow or heavy."""
     for item in items:
-        if item.path.name == 'test_laws.py':
-            whole = DEVICES if item.originalname in COSTLY else LAWS
-            if item.originalname not in CHEAP and item.callspec.params['name'] not in whole:
-                slow = item.originalname == 'test_it_trains' and not item.get_closest_marker(
-                    'heavy'
-                )
-                item.add_marker(pytest.mark.slow if slow else pytest.mark.heavy)
+        law = getattr(item, 'originalname', '')
+        if item.path.name == 'test_laws.py' and law != 'test_every_field_can_be_set_by_flag':
+            name = item.callspec.params['name']
+            if name in (PLAIN[:2] if law in COSTLY else PLAIN):
+                continue
+            long = name in (PLAIN if law in COSTLY else LONG) or law in EVERYWHERE
+            if not item.get_closest_marker('heavy'):
+                item.add_marker(pytest.mark.slow if long else pytest.mark.heavy)
 
 
 def heavy(experiment: str, all_of_them: bool = False) -> list:

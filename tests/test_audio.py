@@ -80,6 +80,7 @@ def test_slopes_of_a_line_are_its_slope():
     np.testing.assert_allclose(audio.slopes(line), 0.5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @hypothesis.given(length=st.integers(0, 60), seed=st.integers(0, 99))
 def test_features_of_a_length_are_those_of_the_shorter_sound(length, seed):
     rng = np.random.default_rng(seed)

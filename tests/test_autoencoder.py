@@ -117,6 +117,7 @@ def test_masks_take_whole_patches_and_nothing_in_evaluation():
     assert 'seen' not in model.apply(variables, images[:2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('shape', [(7, 9, 3), (8, 8, 1), (28, 28, 1)])
 def test_convolutions_come_back_to_any_size(shape):
     model = Autoencoder(shape=shape, code=4, hidden=(8,), channels=(4, 6))

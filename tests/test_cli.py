@@ -162,6 +162,7 @@ def test_data_show_draws_a_picture(capsys, tmp_path):
     assert Image.open(tmp_path / 'sheet.png').size[0] > 100
 
 
+@pytest.mark.slow
 def test_data_show_draws_every_operation(capsys, tmp_path):
     sheet = tmp_path / 'sheet.png'
     code, out, _ = nnjax(

@@ -48,6 +48,7 @@ def test_silhouette_equals_scikit_learn():
     assert cluster.silhouette(points, clusters) == pytest.approx(wanted, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_number_of_clusters_is_found_without_labels():
     places = np.repeat(9 * RNG.normal(size=(4, 4)), 20, 0)
     points = (places + RNG.normal(size=places.shape)).astype(np.float32)
@@ -149,6 +150,7 @@ def test_the_manifold_knows_groups_of_unlike_size(seed):
 FIELDS = {'save_every': '1 steps', 'log_every': '1 steps', 'keep': '3'}
 
 
+@pytest.mark.slow
 def test_one_command_trains_both_experiments(tmp_path):
     """The second begins where the first ended, at k-means of its codes; a resumed run at neither."""
     whole = nnjax.train(configs.load('digits_clusters:smoke', FIELDS), tmp_path / 'a')

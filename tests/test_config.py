@@ -102,9 +102,9 @@ def test_bind_refuses_on_the_line_that_wrote_it(values):
     ],
 )
 def test_every_kind_of_field_is_settable_by_flag_and_by_value(path, text, value):
-    for given in (text, value):
+    for written in (text, value):
         c = config()
-        configs.override(c, path, given)
+        configs.override(c, path, written)
         got = c
         for part in path.split('.'):
             got = got.get(part)

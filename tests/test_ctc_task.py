@@ -105,6 +105,7 @@ def run(config, tmp_path_factory):
     return nnjax.train(config, folder), folder
 
 
+@pytest.mark.slow
 def test_it_learns_tones(run):
     result, _ = run
     assert result.metrics['wer'] < 0.1 and result.metrics['cer'] < 0.1

@@ -57,7 +57,14 @@ def test_a_name_is_what_tfds_reads(name, prepared):
         assert key([*rows['image'], *held['image']]) == key(images)
 
 
-@pytest.mark.parametrize('name', [name for name in NAMES if name != 'lfw'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        pytest.param(name, marks=[] if name in ('mnist', 'imagenet2012') else pytest.mark.slow)
+        for name in NAMES
+        if name != 'lfw'
+    ],
+)
 @pytest.mark.parametrize('streamed', [False, True])
 def test_it_trains(name, streamed, monkeypatch, tmp_path):
     if streamed:

@@ -189,6 +189,7 @@ def squares(count=32) -> dict[str, np.ndarray]:
     return {'image': images, 'boxes': boxes, 'label': labels}
 
 
+@pytest.mark.slow
 def test_it_learns_and_is_shown(tmp_path, capsys):
     split = squares()
     np.savez(tmp_path / 'squares.npz', **{f'{n}_{s}': a for n, a in split.items() for s in SPLITS})

@@ -227,6 +227,7 @@ def test_a_damaged_file_and_an_empty_folder_are_refused(tmp_path, source):
     assert not (tmp_path / 'checkpoints').exists()  # another's folder is only read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('parallel, devices', [('pmap', 2), ('fsdp', 8)])
 def test_devices_do_not_change_it(source, parallel, devices):
     fields = {'init_from': str(source[0]), 'freeze': 'Dense_0'}
@@ -268,12 +269,17 @@ def test_resume_is_bitwise_and_needs_no_source(source, tmp_path):
     'fields',
     [
         {},
-        {'parallel': 'pmap', 'devices': 2},
-        {'accumulate': 4},
-        {'ema': 0.9, 'optim__clip': 0.1},
         {'optim__groups': {'head': bind(optim.group, match='Dense_1', lr=0.3)}},
-        {'optim__name': 'lion'},
-        {'optim__name': 'sgd', 'optim__momentum': 0.9},
+        *(
+            pytest.param(fields, marks=pytest.mark.slow)
+            for fields in (
+                {'parallel': 'pmap', 'devices': 2},
+                {'accumulate': 4},
+                {'ema': 0.9, 'optim__clip': 0.1},
+                {'optim__name': 'lion'},
+                {'optim__name': 'sgd', 'optim__momentum': 0.9},
+            )
+        ),
     ],
 )
 def test_frozen_parameters_never_change(fields):
@@ -307,6 +313,7 @@ def norm(arrays, without='batch_stats'):
     return float(optax.global_norm({n: a for n, a in arrays.items() if without not in n}))
 
 
+@pytest.mark.slow
 def test_the_norm_is_of_the_gradients_that_are_used():
     gradient, sums = one_step()
     gradient = {n: g for n, g in gradient.items() if n.startswith('params')}

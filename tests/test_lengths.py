@@ -168,6 +168,7 @@ def test_a_bucket_s_training_step_is_that_of_uncut_rows():
     assert difference(cut.state.params, whole.state.params) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('parallel, devices', [('pmap', 2), ('fsdp', 4)])
 def test_devices_do_not_change_a_run_in_buckets(parallel, devices):
     one = nnjax.train(config(buckets=(4, 8)))
@@ -225,6 +226,7 @@ def test_packed_is_unpacked():
     assert together.padding < apart.padding
 
 
+@pytest.mark.slow
 def test_a_lane_of_a_sweep_in_buckets_is_its_solo_run():
     from nnjax.sweep.sweep import sweep
 

@@ -57,6 +57,7 @@ def test_components_equal_scikit_learn_up_to_sign_and_scale():
     assert not np.asarray(manifold.components(jnp.asarray(POINTS), 9))[:, 5:].any()
 
 
+@pytest.mark.slow
 def test_digits_keep_their_neighbours():
     points = load_digits().data[:500].astype(np.float32)
     key = jax.random.key(0)

@@ -99,6 +99,7 @@ def test_shares_are_of_the_beta_distribution(text):
         assert wanted.mean() + 0.05 < share.mean() < 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('share', [2, 4])
 def test_a_batch_in_parts_is_the_batch(share):
     text = 'noise | mixup(1.0) | flip | cutmix'
@@ -133,6 +134,7 @@ def alone():
     return nnjax.train(config(augment=MIX, batch=20, total='6 steps', **SGD))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('parallel, devices', [('pmap', 8), ('fsdp', 3)])
 def test_devices_do_not_change_the_run(alone, parallel, devices):
     """Twenty rows on eight devices are four each, or none: no pair is ever parted."""
@@ -143,6 +145,7 @@ def test_devices_do_not_change_the_run(alone, parallel, devices):
     assert difference(alone.state.params, plain.state.params) > 1e-3
 
 
+@pytest.mark.slow
 def test_accumulation_equals_the_large_batch(alone):
     other = nnjax.train(config(augment=MIX, batch=20, accumulate=5, total='6 steps', **SGD))
     assert difference(alone.state.params, other.state.params) < 1e-5

@@ -181,6 +181,7 @@ def test_evaluation_is_pytorchs(torch, twins, name):
     near(actual, expected[0], 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', TRAINED)
 def test_training_is_pytorchs(torch, twins, name):
     """Logits, every gradient and the batch's part in the moving averages, in double precision."""

@@ -262,6 +262,7 @@ def test_an_error_names_the_shapes():
         call(jnp.ones((2, 3), jnp.float16), jnp.ones((3, 4), jnp.float16), pieces=np.int64(1))
 
 
+@pytest.mark.slow
 @needs_kernels
 def test_training_is_the_stocks_to_float_noise(monkeypatch):
     c = config(

@@ -3,9 +3,9 @@
   python experiments/benchmarks/cpu_training.py [--rounds=7] [--json=FILE] [--recipes=mlp-64,vgg11-32-s32,cnn-64-inference]
 
 Each contender is a process of its own with its own default threads, so none disturbs another's. They
-take turns of about half a second, for several rounds; a figure is the median over rounds, a ratio
-the median of the rounds' ratios. PyTorch runs with contiguous and channels_last tensors and with
-one thread; the fastest of them counts.
+take turns of about half a second, five steps at least, for several rounds; a figure is the median
+over rounds, a ratio the median of the rounds' ratios. PyTorch runs with contiguous and
+channels_last tensors and with one thread; the fastest of them counts.
 """
 
 import json
@@ -46,7 +46,7 @@ class Worker:
         )
         self._seconds(3)  # compiles
         slow = self._seconds(1) > SECONDS
-        self._steps = 1 if slow else max(5, round(10 * SECONDS / self._seconds(10)))
+        self._steps = 5 if slow else max(5, round(10 * SECONDS / self._seconds(10)))
 
     def _seconds(self, steps: int) -> float:
         self._process.stdin.write(f'{steps}\n')

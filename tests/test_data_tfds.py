@@ -1,15 +1,18 @@
 """TFDS names: mocked sets of the true features."""
 
+import re
 import sys
 
 import numpy as np
 import pytest
+from array_record.python import array_record_module
 
 import nnjax
 from nnjax import config as configs
 from nnjax import models, tasks
 from nnjax.config import base, bind
 from nnjax.data import builders, sources, tfds
+from nnjax.data.builders import kjv, made
 from nnjax.data.source import Slice
 from nnjax.errors import UserError
 from nnjax.ops.native import library
@@ -155,3 +158,15 @@ def test_the_command_is_one_that_tfds_knows():
     args = cli_utils.make_flags_parser(build.Args, '')(words[1:])
     assert args.positional_datasets == ['imagenet2012']
     assert args.generation.file_format == 'array_record' and str(args.paths.data_dir) == '/data'
+
+
+def test_a_second_preparation_writes_the_same_bytes(tmp_path, monkeypatch):
+    # In protobuf's own order, which is another in each process, files of the same examples differ.
+    fields = made.builder(
+        'kjv', '', dict.fromkeys('abcdefgh', int), {'train': lambda: [dict.fromkeys('hgfedcba', 7)]}
+    )
+    monkeypatch.setattr(kjv, 'builder', lambda source: fields)
+    builders.prepare('kjv', str(tmp_path))
+    (file,) = tmp_path.glob('kjv/*/*.array_record*')
+    (record,) = array_record_module.ArrayRecordReader(str(file)).read_all()
+    assert b''.join(re.findall(rb'\n\x01([a-h])\x12', record)) == b'abcdefgh'

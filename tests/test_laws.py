@@ -52,6 +52,7 @@ SCENES = NARROW | {'model.channels': '16', 'model.tower': '1'}
 SMALL = {
     'ag_news_transformer': TINY,
     'asterisk_ctc': {
+        'eval_batch': '16',
         'buckets': '(48000,)',
         'model.width': '16',
         'model.channels': '4',

@@ -77,6 +77,7 @@ def prepare(name: str, folder: str | None = None, source: str | None = None) -> 
       UserError: unknown name, files missing, or a stock recipe that cannot run here.
     """
     target = str(folder or data_dir())
+    _write_in_order()
     builder = _own(name, target, source) if name in OWN else _stock(name, target)
     splits = ', '.join(f'{n} {s.num_examples}' for n, s in builder.info.splits.items())
     return f'{name} {builder.info.version}: {splits} in {builder.data_path}'
@@ -99,6 +100,20 @@ def _own(name: str, target: str, source: str | None):
         if not builder(data_dir=target, file_format='array_record').is_prepared():
             raise UserError(f'{name} cannot be prepared in {target}: {error}') from None
     return builder(data_dir=target, file_format='array_record')
+
+
+def _write_in_order() -> None:
+    """Has TFDS write an example's fields in the order of their names.
+
+    Protobuf's own order is another in every process; files of the same examples would differ, and
+    with them the fingerprint of the data that a run resumes on.
+    """
+    import tensorflow_datasets as tfds
+
+    def serialized(self, example) -> bytes:
+        return self.get_tf_example(example).SerializeToString(deterministic=True)
+
+    tfds.core.ExampleSerializer.serialize_example = serialized
 
 
 def _stock(name: str, target: str):

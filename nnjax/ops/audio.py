@@ -50,8 +50,8 @@ def _frames(x: jax.Array, before: int, size: int, hop: int) -> jax.Array:
     edges = [(0, 0)] * (x.ndim - 1)
     x = jnp.pad(x, [*edges, (before, max(0, whole - before - x.shape[-1]))])[..., :whole]
     x = x.reshape(*x.shape[:-1], -1, hop)
-    parts = [jax.lax.slice_in_dim(x, n, n + count, axis=-2) for n in range(blocks)]
-    return jnp.concatenate(parts, -1)[..., :size]
+    wide = [min(hop, size - n * hop) for n in range(blocks)]
+    return jnp.concatenate([x[..., n : n + count, :w] for n, w in enumerate(wide)], -1)
 
 
 def to_mel(hertz, scale: Scale = 'slaney') -> np.ndarray:

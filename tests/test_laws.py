@@ -96,7 +96,7 @@ SMALL = {
     'speech_commands': {'model.channels': '(8, 8, 16)'},
     'squad_transformer': TINY,
     'sst2_transformer': TINY,
-    'stories_qa': TINY,
+    'stories_qa': ONE | {'model.hidden': '8', 'model.layers': '1'},
     'synthetic_faces': NARROW,
     'synthetic_faces_grey': NARROW,
     'verses_transformer': SHORT | {'batch': '16', 'eval_batch': '32'},

@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nnjax import schema
 from nnjax.errors import UserError
-from nnjax.models import RNN
+from nnjax.models import RNN, TransformerEncoder, sequences
 from nnjax.ops import recurrent, sequence
 
 LENGTHS = np.array([5, 1, 3, 4], np.int32)
@@ -119,6 +121,40 @@ def test_a_row_is_what_it_is_alone_at_its_length(cell, pool):
     assert np.isfinite(model.apply(variables, ids, np.zeros(4, np.int32))).all()
 
 
+def asked(row: list[int]) -> list[bool]:
+    """Word by word, of a question, 3 and a text."""
+    end = row.index(3) if 3 in row else len(row)
+    return [n > end and i > 3 and i in row[:end] for n, i in enumerate(row)]
+
+
+@given(st.lists(st.lists(st.integers(0, 8), min_size=7, max_size=7), min_size=1, max_size=4))
+def test_a_word_of_the_text_stands_in_the_question_too(rows):
+    ids = np.array(rows, np.int32)
+    assert sequence.asked(ids).tolist() == [asked(row) for row in rows]
+    dirty = np.where(np.arange(7) < 5, ids, rows[0][0] + 2)
+    found = sequence.asked(dirty, sequence.real(np.full(len(ids), 5), 7))
+    assert found.tolist() == [asked([*row[:5], 0, 0]) for row in rows]
+
+
+def test_what_is_asked_changes_its_own_vector_alone():
+    ids = np.array([[2, 5, 3, 4, 5, 3], [2, 6, 3, 4, 5, 3]], np.int32)
+    embed = sequences.Embed(9, 4, asked=True)
+    variables = random_variables(embed, ids)
+    table, mark = (variables['params'][name] for name in ('embedding', 'asked'))
+    near(embed.apply(variables, ids), table[ids].at[0, 4].add(mark))
+
+
+@pytest.mark.parametrize('model', [RNN, TransformerEncoder])
+def test_models_read_what_is_asked(model):
+    model = model(classes=2, pool='none', vocabulary=9, asked=True)
+    ids = np.array([[2, 5, 3, 4, 5, 3]], np.int32)
+    params = model.init(jax.random.key(0), ids)['params']
+    (path,) = [p for p, _ in jax.tree.leaves_with_path(params) if 'asked' in str(p[-1])]
+    loss = lambda params: jnp.sum(jnp.sin(model.apply({'params': params}, ids)))
+    gradients = dict(jax.tree.leaves_with_path(jax.grad(loss)(params)))
+    assert np.abs(gradients[path]).max() > 1e-4
+
+
 @pytest.mark.parametrize('cell', CELLS)
 def test_decoding_token_by_token_is_the_whole(cell):
     model = RNN(9, cell, 4, 2, pool='none', vocabulary=9)
@@ -129,8 +165,9 @@ def test_decoding_token_by_token_is_the_whole(cell):
         step, cache = model.apply(variables, cache, ids[:, time], method='decode')
         near(step, logits, 1e-5)
         assert {len(leaf) for leaf in jax.tree.leaves(cache)} == {2}
-    with pytest.raises(UserError, match="pool='none'"):
-        RNN(vocabulary=9).apply(variables, 2, 5, method='begin')
+    for wrong in (RNN(vocabulary=9), RNN(vocabulary=9, pool='none', asked=True)):
+        with pytest.raises(UserError, match='one direction and asked=False'):
+            wrong.apply(variables, 2, 5, method='begin')
 
 
 @pytest.mark.parametrize('cell', CELLS)

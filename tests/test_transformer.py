@@ -276,6 +276,9 @@ def test_what_needs_outputs_of_its_own():
     ids = np.ones((1, 5), np.int32)
     with pytest.raises(UserError, match="pool='none'"):
         TransformerEncoder(**SMALL, vocabulary=9).init(jax.random.key(0), ids, None, ids)
+    with pytest.raises(UserError, match='asked=False'):
+        asked = TransformerEncoder(**SMALL, pool='none', vocabulary=9, asked=True)
+        asked.init(jax.random.key(0), ids, None, ids)
     model = TransformerDecoder(**SMALL, vocabulary=9, positions='learned')
     with pytest.raises(UserError, match='length=17'):
         model.apply(random_variables(model, ids), 2, 17, method='begin')

@@ -76,6 +76,7 @@ class RNN(nn.Module):
         real positions, or with 'none' each position's own.
       vocabulary: number of token ids; None for inputs that are numbers.
       embedding: width of a token's vector; None is `hidden`.
+      asked: whether a token's vector says that it stands in the question before the text too.
       dropout: share of a token's vector and of every layer's outputs dropped in training.
       dtype: of the computation; parameters and logits are float32.
     """
@@ -88,13 +89,14 @@ class RNN(nn.Module):
     pool: sequences.Pool = 'last'
     vocabulary: Count | None = None
     embedding: Count | None = None
+    asked: bool = False
     dropout: BelowOne = 0.0
     dtype: Any = None
 
     def setup(self):
         if self.vocabulary is not None:
             width = self.embedding or self.hidden
-            self.embed = sequences.Embed(self.vocabulary, width, self.dtype)
+            self.embed = sequences.Embed(self.vocabulary, width, self.dtype, self.asked)
         make = lambda name: Layer(self.cell, self.hidden, self.dtype, name=name)
         self.forwards = [make(f'forward{n}') for n in range(self.layers)]
         if self.bidirectional:
@@ -134,8 +136,11 @@ class RNN(nn.Module):
           UserError: this model does not go from token to token.
         """
         del length, beams
-        if self.vocabulary is None or self.bidirectional or self.pool != 'none':
-            raise UserError("RNN: decoding needs vocabulary, pool='none' and one direction")
+        alone = not (self.bidirectional or self.asked)
+        if self.vocabulary is None or self.pool != 'none' or not alone:
+            raise UserError(
+                "RNN: decoding needs vocabulary, pool='none', one direction and asked=False"
+            )
         return [layer.states(rows) for layer in self.forwards]
 
     def decode(self, cache: Cache, ids: jax.Array) -> tuple[jax.Array, Cache]:

@@ -68,19 +68,28 @@ class Embed(nn.Module):
       vocabulary: number of rows; an id that is none of them gives NaN.
       width: length of a row.
       dtype: of the result; None is float32.
+      asked: whether tokens of a text that stand in the question before it, see
+        `nnjax.ops.sequence.asked`, have one more vector added.
     """
 
     vocabulary: int
     width: int
     dtype: Any = None
+    asked: bool = False
 
     def setup(self):
         init = nn.initializers.normal(self.width**-0.5)
         self.table = self.param('embedding', init, (self.vocabulary, self.width))
+        if self.asked:
+            self.mark = self.param('asked', init, (self.width,))
 
     def __call__(self, ids: jax.Array, real: jax.Array | None = None) -> jax.Array:
         """Any row, and no gradient, where `real` [N, T] is false, whatever the id there."""
-        return jnp.take(self._table(), sequence.cleaned(ids, real), axis=0)
+        x = jnp.take(self._table(), sequence.cleaned(ids, real), axis=0)
+        if not self.asked:
+            return x
+        mark = self.mark.astype(x.dtype)[None, None]
+        return x + jnp.where(sequence.asked(ids, real)[..., None], mark, jnp.zeros((), x.dtype))
 
     def logits(self, x: jax.Array) -> jax.Array:
         """x [..., width] -> [..., vocabulary]: products with the rows."""

@@ -28,6 +28,7 @@ class Entry(nn.Module):
       owner: the name of the model, for messages.
       vocabulary: number of ids; None for numbers, which a dense layer takes.
       width, positions, length, dropout, dtype: those of `Stack`.
+      asked: that of `nnjax.models.sequences.Embed`.
     """
 
     owner: str
@@ -37,13 +38,14 @@ class Entry(nn.Module):
     length: int
     dropout: float
     dtype: Any
+    asked: bool = False
 
     def setup(self):
         self.drop = layers.Dropout(self.dropout)
         if self.vocabulary is None:
             self.dense = layers.Dense(self.width, dtype=self.dtype)
         else:
-            self.embed = sequences.Embed(self.vocabulary, self.width, self.dtype)
+            self.embed = sequences.Embed(self.vocabulary, self.width, self.dtype, self.asked)
         if self.positions == 'learned':
             init = nn.initializers.normal(self.width**-0.5)
             self.table = self.param('positions', init, (self.length, self.width))
@@ -112,7 +114,7 @@ class Stack(nn.Module):
     remat: bool = False
     dtype: Any = None
 
-    def _entry(self, vocabulary: int | None) -> Entry:
+    def _entry(self, vocabulary: int | None, asked: bool = False) -> Entry:
         return Entry(
             type(self).__name__,
             vocabulary,
@@ -121,6 +123,7 @@ class Stack(nn.Module):
             self.length,
             self.dropout,
             self.dtype,
+            asked,
         )
 
     def _blocks(self, name: str, **fields) -> list[Block]:

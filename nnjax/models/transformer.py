@@ -23,14 +23,16 @@ class TransformerEncoder(Stack):
       pool: what the head sees: 'cls' a learned token put in front, the mean, maximum or last of
         the real positions, or with 'none' each position.
       vocabulary: number of token ids; None for inputs that are numbers.
+      asked: whether a token's vector says that it stands in the question before the text too.
     """
 
     classes: Count = 10
     pool: Literal['cls', 'mean', 'max', 'last', 'none'] = 'mean'
     vocabulary: Count | None = None
+    asked: bool = False
 
     def setup(self):
-        self.entry = self._entry(self.vocabulary)
+        self.entry = self._entry(self.vocabulary, self.asked)
         self.blocks = self._blocks('block')
         self.last_norm = self._last_norm()
         self.head = layers.Dense(self.classes, dtype=self.dtype)
@@ -45,8 +47,11 @@ class TransformerEncoder(Stack):
         segments: jax.Array | None = None,
         train: bool = False,
     ) -> jax.Array:
-        if segments is not None and self.pool != 'none':
-            raise UserError(f"TransformerEncoder: packed rows need pool='none', not {self.pool!r}")
+        if segments is not None and (self.pool != 'none' or self.asked):
+            raise UserError(
+                "TransformerEncoder: packed rows need pool='none' and asked=False, "
+                f'not {self.pool!r} and {self.asked}'
+            )
         where, real = places(x, lengths, segments)
         x = self.entry(x, where, real, train)
         if self.pool == 'cls':

@@ -45,6 +45,18 @@ reverse.defvjp(
 )
 
 
+def asked(ids: jax.Array, real: jax.Array | None = None, end: int = 3) -> jax.Array:
+    """ids [N, T] of rows of two parts, such as a question, `end` and a text -> bool [N, T].
+
+    Whether a token stands behind its row's first `end` and an equal one before it: the exact match
+    of Chen et al. (2017). Ids up to `end` are signs, which match nothing.
+    """
+    ids = cleaned(ids, real)
+    first = jnp.cumsum(ids == end, 1) == 0
+    equal = (ids[:, :, None] == ids[:, None, :]) & first[:, None, :]
+    return jnp.any(equal, -1) & ~first & (ids > end)
+
+
 def starts(segments: jax.Array) -> jax.Array:
     """segments [N, T] of packed rows -> int32 [N, T]: each position counted from its segment's first."""
     time = jnp.broadcast_to(jnp.arange(segments.shape[1])[None], segments.shape)

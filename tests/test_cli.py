@@ -65,6 +65,14 @@ def test_the_command_can_be_typed_again(program, monkeypatch):
     assert environment()['command'] == "nnjax train '--config.total=2 steps'"
 
 
+def test_a_password_is_not_kept(monkeypatch):
+    typed = ['--storage=postgresql://me:se:cret@host/db', '--random=optim.lr=log(1e-4,1e-1)']
+    monkeypatch.setattr('sys.argv', ['nnjax', 'sweep', *typed])
+    command = environment()['command']
+    assert 'cret' not in command and '--storage=postgresql://me:***@host/db' in command
+    assert typed[1] in command.replace("'", '')
+
+
 def test_running_again_says_finished(run_folder, capsys):
     code, out, _ = nnjax(
         capsys,

@@ -10,7 +10,7 @@ import pytest
 from nnjax import schema
 from nnjax.errors import UserError
 from nnjax.models import Transformer, TransformerDecoder, TransformerEncoder
-from nnjax.models.stack import sinusoids
+from nnjax.models.sequences import sinusoids
 from nnjax.ops import decode
 from tests.test_attention import near, normal, random_variables
 from tests.test_decode import assert_same, plain_beam, texts

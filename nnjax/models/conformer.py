@@ -5,11 +5,10 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from nnjax.errors import UserError
 from nnjax.fields import BelowOne, Count
-from nnjax.models import layers, speech
+from nnjax.models import layers, sequences, speech
 from nnjax.ops import sequence
 from nnjax.ops.attention import attention
 
@@ -53,7 +52,7 @@ class Conformer(nn.Module):
                 f'Conformer: width={self.width} is no multiple of 2 * heads={2 * self.heads}'
             )
         x, lengths = speech.begun(self, x, lengths)
-        places = sinusoids(x.shape[1], self.width).astype(x.dtype)
+        places = sequences.sinusoids(jnp.arange(x.shape[1]), self.width).astype(x.dtype)
         x = layers.Dropout(self.dropout)(x + places[None], train)
         real = sequence.real(lengths, x.shape[1])
         for number in range(self.blocks):
@@ -89,10 +88,3 @@ class Conformer(nn.Module):
 
     def _dense(self, x, width, name):
         return layers.Dense(width, dtype=self.dtype, name=name)(x)
-
-
-def sinusoids(length: int, width: int) -> jax.Array:
-    """[T, D], sines and cosines of wavelengths 2 pi to 10,000 * 2 pi (Vaswani et al., 2017)."""
-    rates = jnp.asarray(1e4 ** -(np.arange(width // 2) / (width // 2)), jnp.float32)
-    angles = jnp.arange(length, dtype=jnp.float32)[:, None] * rates[None]
-    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)

@@ -97,3 +97,14 @@ class Embed(nn.Module):
 
     def _table(self):
         return self.table if self.dtype is None else self.table.astype(self.dtype)
+
+
+def sinusoids(positions: jax.Array, width: int) -> jax.Array:
+    """positions [...] -> float32 [..., width]: sin(p / w_i), cos(p / w_i) in turn, from 1 to 10,000.
+
+    w_i = 10,000^(2 i / width), as Vaswani et al. (2017) have it.
+    """
+    rates = 10_000.0 ** (-jnp.arange(0, width, 2, dtype=jnp.float32) / width)
+    angles = positions[..., None].astype(jnp.float32) * rates.reshape((1,) * positions.ndim + (-1,))
+    both = jnp.stack([jnp.sin(angles), jnp.cos(angles)], -1)
+    return both.reshape(*positions.shape, -1)[..., :width]

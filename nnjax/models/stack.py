@@ -63,7 +63,7 @@ class Entry(nn.Module):
             self.check_length(x.shape[1])
             where = self.table[places.positions] * math.sqrt(self.width)
         elif self.positions == 'sinusoidal':
-            where = sinusoids(places.positions, self.width)
+            where = sequences.sinusoids(places.positions, self.width)
         else:
             return self.drop(x, train)
         return self.drop(x + jnp.broadcast_to(where.astype(x.dtype), x.shape), train)
@@ -212,14 +212,3 @@ def places(
     inside = segments > 0
     real = inside if real is None else real & inside
     return Places(sequence.starts(segments), lengths, segments), real
-
-
-def sinusoids(positions: jax.Array, width: int) -> jax.Array:
-    """positions [...] -> float32 [..., width]: sin(p / w_i), cos(p / w_i) in turn, from 1 to 10,000.
-
-    w_i = 10,000^(2 i / width), as Vaswani et al. (2017) have it.
-    """
-    rates = 10_000.0 ** (-jnp.arange(0, width, 2, dtype=jnp.float32) / width)
-    angles = positions[..., None].astype(jnp.float32) * rates.reshape((1,) * positions.ndim + (-1,))
-    both = jnp.stack([jnp.sin(angles), jnp.cos(angles)], -1)
-    return both.reshape(*positions.shape, -1)[..., :width]

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -189,6 +190,11 @@ def write(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
+def _without_password(word: str) -> str:
+    """A word of a command line; of a URL, such as a database's, without the password."""
+    return re.sub(r'(\w://[^:@/\s]*):[^@/\s]*@', r'\1:***@', word)
+
+
 def environment() -> dict[str, str]:
     """Versions, device, commit and command line of this process."""
     versions = {
@@ -197,7 +203,7 @@ def environment() -> dict[str, str]:
     devices = jax.devices()
     program = 'nnjax' if sys.argv[0].endswith('__main__.py') else Path(sys.argv[0]).name
     return {
-        'command': shlex.join([program, *sys.argv[1:]]),
+        'command': shlex.join([program, *map(_without_password, sys.argv[1:])]),
         'nnjax': metadata.version('nnjax'),
         'python': platform.python_version(),
         **versions,

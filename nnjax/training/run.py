@@ -155,7 +155,8 @@ class Run:
                 f'the loss is not finite at step {bad} of {self.made.total} '
                 f'({"last checkpoint: step " + str(saved[0]) if saved else "no checkpoint yet"}); '
                 + (
-                    'try a smaller --config.optim.lr or set --config.optim.clip=1.0'
+                    'try a smaller --config.optim.lr or set --config.optim.clip=1.0, '
+                    'and see that no label is beyond the classes'
                     if bad
                     else 'nothing was learnt before it: look for NaN in the data, '
                     'and for labels that are no class'

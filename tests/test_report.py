@@ -266,6 +266,21 @@ def test_without_a_test_split_the_final_scores_are_of_valid(tmp_path):
     assert 'The valid scores are of the parameters after step 40.' in page.text
 
 
+@pytest.mark.parametrize(
+    'found, first',
+    [
+        ({'cer': 0.2, 'wer': 0.6}, 'test wer'),
+        ({'exact_match': 0.9, 'bleu': 31.5}, 'test exact match'),
+        ({'macro_f1': 0.8}, 'test accuracy'),
+    ],
+)
+def test_the_task_s_own_score_leads(found, first, tmp_path):
+    lines = list(records())
+    lines[-1] |= found
+    tiles = scores.headline(folder.read(save(tmp_path, lines=lines)), '')
+    assert tiles[0]['label'] == first and tiles[0]['main']
+
+
 def test_high_losses_of_right_answers_are_no_mistakes(tmp_path):
     arrays = predictions()
     right = np.flatnonzero(arrays['probability'].argmax(1) == arrays['label'])

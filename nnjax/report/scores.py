@@ -21,6 +21,12 @@ LOWER_IS_BETTER = re.compile(
 )
 MOST_CHARTS = 14
 LEADING = (
+    'wer',
+    'cer',
+    'exact_match',
+    'bleu',
+    'f1',
+    'bits_per_character',
     'accuracy',
     'macro_f1',
     'nmi',

@@ -35,23 +35,29 @@ def power_spectrum(x: jax.Array, fft: int, window: int, hop: int) -> jax.Array:
     window of `window` samples, filled up with zeros to `fft`.
     """
     shape = np.hanning(window + 1)[:-1].astype(np.float32)
-    pieces = _frames(x.astype(jnp.float32), fft // 2 - (fft - window) // 2, window, hop)
-    spectrum = jnp.fft.rfft(pieces * shape.reshape((1,) * (pieces.ndim - 1) + (-1,)), fft)
+    pieces = _frames(x.astype(jnp.float32), fft // 2 - (fft - window) // 2, shape, hop, fft)
+    spectrum = jnp.fft.rfft(pieces)
     return jnp.square(spectrum.real) + jnp.square(spectrum.imag)
 
 
-def _frames(x: jax.Array, before: int, size: int, hop: int) -> jax.Array:
-    """x [..., T] -> [..., 1 + T // hop, size]; the first begins `before` samples before the sound.
+def _frames(x: jax.Array, before: int, shape: np.ndarray, hop: int, fft: int) -> jax.Array:
+    """x [..., T] -> [..., 1 + T // hop, fft]: frames times `shape`, filled up with zeros.
 
-    Blocks of `hop` samples side by side: plain copies, where a gather would take ten times as long.
+    The first begins `before` samples before the sound. They are made of blocks of `hop` samples
+    side by side: plain copies, where a gather would take ten times as long.
     """
-    count, blocks = frame_count(x.shape[-1], hop), -(-size // hop)
+    count, blocks = frame_count(x.shape[-1], hop), -(-len(shape) // hop)
     whole = (count + blocks - 1) * hop
     edges = [(0, 0)] * (x.ndim - 1)
     x = jnp.pad(x, [*edges, (before, max(0, whole - before - x.shape[-1]))])[..., :whole]
     x = x.reshape(*x.shape[:-1], -1, hop)
-    wide = [min(hop, size - n * hop) for n in range(blocks)]
-    return jnp.concatenate([x[..., n : n + count, :w] for n, w in enumerate(wide)], -1)
+    parts = [shape[n * hop : (n + 1) * hop] for n in range(blocks)]
+    parts = [
+        x[..., n : n + count, : len(part)] * part.reshape((1,) * (x.ndim - 1) + (-1,))
+        for n, part in enumerate(parts)
+    ]
+    rest = jnp.zeros((*x.shape[:-2], count, fft - len(shape)), x.dtype)
+    return jnp.concatenate([*parts, rest], -1)
 
 
 def to_mel(hertz, scale: Scale = 'slaney') -> np.ndarray:

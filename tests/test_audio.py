@@ -39,6 +39,7 @@ def test_mel_filters_are_librosas(librosa, scale, rate, fft, mels, low, high):
     np.testing.assert_allclose(ours, theirs.T, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'fft, window, hop', [(512, 400, 160), (512, 512, 256), (400, 400, 100), (512, 401, 133)]
 )
@@ -50,6 +51,7 @@ def test_power_spectrum_is_librosas(librosa, sound, fft, window, hop):
     np.testing.assert_allclose(ours, np.abs(theirs.T) ** 2, atol=1e-4 * np.abs(theirs).max() ** 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scale', ['slaney', 'htk'])
 def test_bands_cepstra_and_slopes_are_librosas(librosa, sound, scale):
     power = librosa.feature.melspectrogram(

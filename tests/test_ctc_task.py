@@ -112,6 +112,7 @@ def test_it_learns_tones(run):
     assert result.metrics['exact'] > 0.9
 
 
+@pytest.mark.slow
 def test_batches_and_their_order_change_no_transcript(run, config):
     result, _ = run
     made = setup(config)
@@ -126,6 +127,7 @@ def test_batches_and_their_order_change_no_transcript(run, config):
     assert predict.predict(made, result.state, wide)['transcript'].tolist() == whole.tolist()
 
 
+@pytest.mark.slow
 def test_files_are_transcribed(run, config, tmp_path, capsys, monkeypatch):
     soundfile = pytest.importorskip('soundfile')
     result, folder = run
@@ -144,6 +146,7 @@ def test_files_are_transcribed(run, config, tmp_path, capsys, monkeypatch):
     assert lines == ['input,transcript'] + [f'{tmp_path}/{n}.wav,{expected[n]}' for n in range(3)]
 
 
+@pytest.mark.slow
 def test_noise_makes_it_worse_and_an_alignment_says_where(run, config, tmp_path):
     result, folder = run
     made = setup(config)

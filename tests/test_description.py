@@ -49,7 +49,14 @@ def lines(path, **fields):
     return c, {'text': texts.array(['good so so', 'bad', 'new'])}
 
 
-@pytest.mark.parametrize('make', [numbers, lines, lambda p: lines(p, buckets=(4, 8))])
+@pytest.mark.parametrize(
+    'make',
+    [
+        numbers,
+        pytest.param(lines, marks=pytest.mark.slow),
+        pytest.param(lambda p: lines(p, buckets=(4, 8)), marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_predicts_without_its_data(tmp_path, make):
     path = tmp_path / ('data.npz' if make is numbers else 'data.tsv')
     c, inputs = make(path)

@@ -229,7 +229,7 @@ def test_the_second_run_compiles_nothing(name):
 
 
 def test_every_field_can_be_set_by_flag(name):
-    c = load(name)
+    c = configs.load(name)
     for path, value in configs.leaves(c):
         if not path.endswith('fn'):
             text = str(value)

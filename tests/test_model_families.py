@@ -244,6 +244,7 @@ def variables_of(model, shape):
     return jax.tree_util.tree_map_with_path(leaf, shapes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', SMALL)
 def test_half_precision_is_for_the_computation(name):
     x = jnp.asarray(np.random.default_rng(1).standard_normal((4, 28, 28, 1), np.float32))

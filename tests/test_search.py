@@ -245,7 +245,15 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize(
-    ('prune', 'line'), [('none', 1), ('none', 8), ('halving', 2), ('halving', 9), ('halving', 13)]
+    ('prune', 'line'),
+    [
+        ('none', 8),
+        ('halving', 9),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (('none', 1), ('halving', 2), ('halving', 13))
+        ),
+    ],
 )
 def test_a_killed_search_goes_on_with_the_same_trials(
     prune, line, whole, pruned, tmp_path, monkeypatch

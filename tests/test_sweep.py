@@ -52,13 +52,13 @@ def solo(c, point):
 
 
 USUAL = ('sgd', 'adam', 'adamw', 'rmsprop', 'lion', 'lamb', 'muon', 'adafactor')
+QUICK = {**dict.fromkeys(USUAL, pytest.mark.slow), 'sgd': [], 'adafactor': []}  # others are heavy
 RATES = {'sgd': 0.1, 'lion': 0.001, 'adagrad': 0.05}
 
 
 @pytest.mark.parametrize(
     'name, each',
-    [('adamw', 1)]
-    + [pytest.param(n, 2, marks=[] if n in USUAL else pytest.mark.heavy) for n in NAMES],
+    [('adamw', 1)] + [pytest.param(n, 2, marks=QUICK.get(n, pytest.mark.heavy)) for n in NAMES],
 )
 def test_a_lane_is_its_solo_run(name, each):
     """Parameters after more than an epoch, with every optimizer; augmented, dropped out, decayed."""
@@ -234,7 +234,9 @@ def test_a_population_copies_the_better_with_changed_numbers():
     assert last[0] < alone[0] and last[3] < alone[3]
 
 
-@pytest.mark.parametrize('kind', ['plain', 'halving', 'population'])
+@pytest.mark.parametrize(
+    'kind', ['plain', *(pytest.param(k, marks=pytest.mark.slow) for k in ('halving', 'population'))]
+)
 def test_an_interrupted_sweep_ends_as_an_uninterrupted_one(tmp_path, monkeypatch, kind):
     more = {
         'plain': {},
@@ -426,6 +428,7 @@ def test_too_little_memory_for_one_lane(monkeypatch):
         sweep(config(), [{'optim.lr': 0.01}])
 
 
+@pytest.mark.slow
 def test_a_convolution_net_sweeps_without_kernels_too(monkeypatch, kernels):
     c = config(
         total='3 steps',
@@ -447,6 +450,7 @@ def test_halving_keeps_a_configuration_with_all_its_seeds():
     assert all(len({lane.state for lane in row.lanes}) == 1 for row in result.rows)
 
 
+@pytest.mark.slow
 def test_processes_end_as_lanes_do(tmp_path, capsys):
     arguments = ['--config=digits_mlp', '--config.total=2 epochs', '--seeds=2', '--quiet']
     arguments += ['--grid=optim.lr=0.001,0.01,0.003']

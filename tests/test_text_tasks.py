@@ -155,6 +155,7 @@ def echo(path, total: str = '60 epochs'):
     return c
 
 
+@pytest.mark.slow
 def test_a_translation_is_learned_scored_and_written(tmp_path):
     found = nnjax.train(echo(tmp_path), tmp_path / 'run').metrics
     assert found['exact_match'] > 0.7 and found['chrf'] > 50

@@ -119,8 +119,24 @@ def test_settings_do_change_the_run():
         )
 
 
-@pytest.mark.parametrize('parallel, devices', [('pmap', 2), ('pmap', 8), ('fsdp', 2), ('fsdp', 8)])
-@pytest.mark.parametrize('batch', [32, 30])
+@pytest.mark.parametrize(
+    'parallel, devices, batch',
+    [
+        ('pmap', 2, 30),
+        ('fsdp', 8, 30),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ('pmap', 2, 32),
+                ('pmap', 8, 30),
+                ('pmap', 8, 32),
+                ('fsdp', 2, 30),
+                ('fsdp', 2, 32),
+                ('fsdp', 8, 32),
+            )
+        ),
+    ],
+)
 def test_devices_do_not_change_the_run(parallel, devices, batch):
     one = nnjax.train(config(batch=batch))
     many = nnjax.train(config(batch=batch, parallel=parallel, devices=devices))

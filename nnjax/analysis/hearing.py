@@ -32,7 +32,7 @@ def noise_curve(
     Raises:
       UserError: the run is not of sounds, or its task has no scores.
     """
-    task = made.program.task(made.hyperparameters['task'])
+    task = made.task
     if 'audio' not in source.spec or task.score is None:
         raise UserError('a noise curve needs a run of sounds, of a task that has scores')
     rows = source[np.arange(len(source))]
@@ -70,7 +70,7 @@ def _texts(rows: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def alignment(made: Setup, state: State, x: np.ndarray) -> tuple[np.ndarray, list[str]]:
     """A sound int16 [T] -> log p of every symbol in every frame [T', V], and the symbols' names."""
-    field = made.program.task(made.hyperparameters['task']).texts.get('transcript')
+    field = made.task.texts.get('transcript')
     if field is None:
         raise UserError('an alignment is of a run of tasks.ctc')
     batch = {

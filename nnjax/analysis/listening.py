@@ -78,7 +78,7 @@ def words(
       UserError: the run transcribes nothing, or its model's frames reach over whole sounds.
     """
     rate = chain.rate(spec.parse(made.config.augment, augment))
-    field = made.program.task(made.hyperparameters['task']).texts.get('transcript')
+    field = made.task.texts.get('transcript')
     if rate is None or field is None:
         raise UserError('listening needs a run of tasks.ctc, with log_mel or mfcc in its augment')
     stride = _stride(made, state)

@@ -15,7 +15,7 @@ def threshold(made: Setup, state: State) -> float:
     Raises:
       UserError: the task gives no embeddings, or there is no validation split with both kinds.
     """
-    task = made.program.task(made.hyperparameters['task'])
+    task = made.task
     if made.dataset.valid is None:
         raise UserError('whether a score is one identity is decided on validation: there is none')
     found = evaluate.Evaluator(made, made.dataset.valid).predictions(state)

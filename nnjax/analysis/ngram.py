@@ -23,7 +23,7 @@ def counted(made: Setup, order: int, lines: Iterable[str] | None = None) -> np.n
       UserError: the run transcribes nothing, no line has a symbol of its, or the table is too
         large.
     """
-    field = made.program.task(made.hyperparameters['task']).texts.get('transcript')
+    field = made.task.texts.get('transcript')
     if field is None:
         raise UserError('an n-gram is for a run of tasks.ctc')
     vocabulary = made.prepare.vocabularies[field]

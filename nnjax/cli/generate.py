@@ -53,7 +53,7 @@ def run(parsed: options.Options) -> None:
     from nnjax.training import generate, restore
 
     made, state = restore.run(workdir, given.checkpoint, given.config, parsed.overrides, data=False)
-    if made.program.task(made.hyperparameters['task']).draw:
+    if made.task.draw:
         if not output:
             raise UserError('this run draws examples: say where they go, --output=samples.png')
         _write(output, generate.examples(made, state, given.samples, given.seed))

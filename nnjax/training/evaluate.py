@@ -57,7 +57,7 @@ class Evaluator:
         """Every row's predictions, loss, example fields, texts and index, in the split's order."""
         made = self._made
         run = runner.compiled(made.program, made.placement, 'predict_step')
-        task = made.program.task(made.hyperparameters['task'])
+        task = made.task
         state = made.placement.local(state.replace(opt_state=()))
         parts: list[dict[str, np.ndarray]] = []
         for batch in self.batches():
@@ -100,7 +100,7 @@ def _joined(parts: list[np.ndarray]) -> np.ndarray:
 
 def score(made: Setup, predictions: dict[str, np.ndarray]) -> dict[str, float | str]:
     """The task's host scores over a split's predictions; {} where it has none."""
-    task = made.program.task(made.hyperparameters['task'])
+    task = made.task
     if task.score is None:
         return {}
     found = task.score(predictions, predictions)

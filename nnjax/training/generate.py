@@ -63,7 +63,7 @@ def generate(
 
 def examples(made: Setup, state: State, samples: int, seed: int = 0) -> np.ndarray:
     """New examples [samples, ...], number i a function of (seed, i); the task must `draw` them."""
-    draw = made.program.task(made.hyperparameters['task']).draw
+    draw = made.task.draw
     run = jax.jit(lambda state, keys: draw(step.apply(made.program, state), keys))
     return np.asarray(run(state, _keys(seed, samples)))
 

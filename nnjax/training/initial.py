@@ -17,7 +17,6 @@ import numpy as np
 
 from nnjax import config as configs
 from nnjax.errors import UserError
-from nnjax.tasks.task import Task
 from nnjax.training import evaluate, paths, restore, runner, step
 from nnjax.training.setup import Setup
 from nnjax.training.state import State
@@ -44,7 +43,7 @@ def given(
     """
     seed = made.config.seed if seed is None else seed
     taken, said = _taken(made, seed, folder, quiet)
-    if _task(made).begin:
+    if made.task.begin:
         taken |= _begun(made, taken, seed)
     return taken, said
 
@@ -52,13 +51,9 @@ def given(
 def of_seeds(made: Setup, seeds: Iterable[int], folder: Path | None) -> dict[int, dict]:
     """What runs that differ in their seeds begin with, by seed."""
     seeds = sorted(set(seeds))
-    if not _task(made).begin and not (made.config.get('init_from') or '').startswith(EXPERIMENT):
+    if not made.task.begin and not (made.config.get('init_from') or '').startswith(EXPERIMENT):
         return dict.fromkeys(seeds, given(made)[0])
     return {seed: given(made, seed, folder and folder / str(seed))[0] for seed in seeds}
-
-
-def _task(made: Setup) -> Task:
-    return made.program.task(made.hyperparameters['task'])
 
 
 def _taken(made: Setup, seed: int, folder: Path | None, quiet: bool) -> tuple[dict, str]:
@@ -116,7 +111,7 @@ def _begun(made: Setup, taken: Mapping, seed: int) -> dict[str, np.ndarray]:
     state = runner.initial(made, seed, made.hyperparameters, taken)
     predictions = evaluate.Evaluator(made, made.dataset.train).predictions(state)
     shapes = {name: array.shape for name, array in _variables(made.state).items()}
-    return _task(made).begin(predictions, shapes, seed)
+    return made.task.begin(predictions, shapes, seed)
 
 
 def read(source: str) -> dict[str, np.ndarray]:

@@ -54,7 +54,7 @@ def readable(
     made: Setup, predictions: dict[str, np.ndarray], raw: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Those predictions that are token ids, or characters of a `raw` text, as texts [N]."""
-    task = made.program.task(made.hyperparameters['task'])
+    task = made.task
     found = {}
     for name, field in task.texts.items():
         if field not in made.prepare.vocabularies:
@@ -94,7 +94,7 @@ def rows(made: Setup, names: list[str], predictions: dict[str, np.ndarray]) -> l
     By default that is each prediction; of a probability, the class and its probability.
     """
     found = []
-    task = made.program.task(made.hyperparameters['task'])
+    task = made.task
     for number, name in enumerate(names):
         row = {'input': name}
         if task.row:

@@ -18,6 +18,7 @@ from nnjax.data.order import Order
 from nnjax.data.preparation import Preparation, Prepared
 from nnjax.data.source import Dataset, Slice, Source
 from nnjax.errors import UserError
+from nnjax.tasks.task import Task
 from nnjax.training import arrange, parallel, step
 from nnjax.training.parallel import Placement
 from nnjax.training.state import State
@@ -71,9 +72,14 @@ class Setup:
         return self.config.tta_views if self.program.tta else 1
 
     @property
+    def task(self) -> Task:
+        """The task with the run's own numbers."""
+        return self.program.task(self.hyperparameters['task'])
+
+    @property
     def scored(self) -> bool:
         """Whether the task has scores of a whole split's predictions."""
-        return self.program.task(self.hyperparameters['task']).score is not None
+        return self.task.score is not None
 
     def scores_at(self, now: int) -> bool:
         """Whether the evaluation after `now` steps also predicts and scores the validation split.

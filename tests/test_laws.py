@@ -70,6 +70,13 @@ SMALL = {
     'imagenet_resnet50': {'data.size': '32'},
     'imdb_lstm': ONE,
     'iwslt14_transformer': SHORT | {'batch': '16'},
+    'kjv_bpe': {
+        'model.hidden': '16',
+        'model.embedding': '16',
+        'data.length': '32',
+        'prepare': 'bpe(300, 40, begin=True)',
+        'buckets': '(40,)',
+    },
     'kjv_lstm': {
         'model.hidden': '16',
         'data.length': '32',

@@ -19,7 +19,7 @@ def language_model(input: str = 'text', given: Natural = 1) -> Task:
     a character and a byte of UTF-8: all tokens' bits over all characters but the first `given` of
     each text, which are not predicted. Leave `given` at 1 for characters or bytes without a begin
     token; with one it is 0. With words or parts of words it is their first token's characters, so
-    begin tokens are simpler.
+    begin tokens are simpler. A text that `prepare` cut counts whole: say over='refuse' there.
 
     Args:
       input: the batch's field of token ids

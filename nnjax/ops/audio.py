@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nnjax.ops.native import mel
 from nnjax.ops.product import product
 
 Scale = Literal['slaney', 'htk']
@@ -106,10 +107,20 @@ def mel_spectrum(
     scale: Scale = 'slaney',
 ) -> jax.Array:
     """x [..., T] at `rate` Hz -> power in mel bands, float32 [..., 1 + T // hop, mels]."""
-    filters = mel_filters(rate, fft, mels, low, high or rate / 2, scale)
+    filters = jnp.asarray(mel_filters(rate, fft, mels, low, high or rate / 2, scale))
+    sounds = x.astype(jnp.float32).reshape(-1, x.shape[-1])
+    (bands,) = _bands(sounds, filters, static=mel.Frames(fft, window, hop))
+    return bands.reshape(*x.shape[:-1], *bands.shape[1:])
+
+
+def _by_product(x: jax.Array, filters: jax.Array, *, static: mel.Frames) -> list[jax.Array]:
+    """x [N, T], filters [1 + fft // 2, M] -> the bands' power [N, 1 + T // hop, M]."""
     # In full precision on accelerators too: powers of one frame lie many orders apart.
     exact = None if jax.default_backend() == 'cpu' else jax.lax.Precision.HIGHEST
-    return product(power_spectrum(x, fft, window, hop), jnp.asarray(filters), precision=exact)
+    return [product(power_spectrum(x, *static), filters, precision=exact)]
+
+
+_bands = mel.kernel(_by_product)
 
 
 def decibels(power: jax.Array, length: jax.Array | None = None, range: float = 80.0) -> jax.Array:

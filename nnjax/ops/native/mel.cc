@@ -203,7 +203,7 @@ ffi::Error HandleMel(ffi::ThreadPool pool, int64_t pieces, int64_t hop, ffi::Any
     float* const memory = Floats(*scratch);
     Parallel(pool, pieces, [&](int64_t piece) {
       float* const own = memory + piece * spare;
-      std::fill_n(own, spare, 0.0f);  // a frame's end, behind its window, is never written
+      std::fill_n(own, s.rows() * kLanes, 0.0f);  // behind a frame's window nothing is written
       for (int64_t group = groups * piece / pieces; group < groups * (piece + 1) / pieces; ++group) {
         const int64_t from = group * kLanes;
         Group(s, t, Floats(x), from, std::min(kLanes, all - from), own, Floats(*y) + from * bands);

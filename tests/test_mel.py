@@ -1,4 +1,4 @@
-"""The power of sound in bands against NumPy in float64, and the kernel that computes it at home in JAX."""
+"""The power of sound in bands: right against float64, by a kernel that is at home in JAX."""
 
 import jax
 import jax.numpy as jnp

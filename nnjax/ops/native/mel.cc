@@ -1,8 +1,8 @@
-// The power of frames of sound in bands of frequency: window, Fourier transform and filters at once.
+// The power of frames of sound in bands of frequency: window, Fourier transform, filters.
 //
 // Sixteen frames go side by side, as structure of arrays: a number of each, then the next number of
-// each. So every step of the transform is the same arithmetic on whole vectors, and nothing is
-// shuffled but once, when samples are read. A group's numbers stay in the near caches.
+// each. So every step of the transform is the same arithmetic on whole vectors, which the compiler
+// finds by itself, and a group's numbers stay in the near caches.
 
 #include <algorithm>
 
@@ -17,7 +17,7 @@ struct Sizes {
   int64_t time, frames, fft, window, hop, bands;
 
   int64_t half() const { return fft / 2; }
-  int64_t rows() const { return (fft + 3) / 4 * 4; }  // of samples, four of which are read at once
+  int64_t plane() const { return half() * kLanes; }  // of a group's real or imaginary parts
 };
 
 // What all frames share. The wheel is the unit circle in `fft` steps, clockwise.
@@ -36,30 +36,18 @@ NNJAX_INLINE void Window(const Sizes& s, const float* x, int64_t start, const fl
   std::fill(row + end, row + s.window, 0.0f);
 }
 
-// [kLanes, rows] -> [rows, kLanes], those of even numbers in `even`, of odd numbers in `odd`.
-NNJAX_INLINE void Transpose(int64_t rows, const float* from, float* __restrict even,
-                            float* __restrict odd) {
-  using Four = float __attribute__((vector_size(16)));
-  using Order = int32_t __attribute__((vector_size(16)));
-  constexpr Order low{0, 4, 1, 5}, high{2, 6, 3, 7}, left{0, 1, 4, 5}, right{2, 3, 6, 7};
-  for (int64_t row = 0; row < rows; row += 4) {
-    float *const to = even + row / 2 * kLanes, *const beside = odd + row / 2 * kLanes;
-    for (int64_t lane = 0; lane < kLanes; lane += 4) {
-      Four x[4];
-      for (int64_t i = 0; i < 4; ++i) std::memcpy(x + i, from + (lane + i) * rows + row, sizeof *x);
-      const Four a = __builtin_shuffle(x[0], x[1], low), b = __builtin_shuffle(x[2], x[3], low);
-      const Four c = __builtin_shuffle(x[0], x[1], high), d = __builtin_shuffle(x[2], x[3], high);
-      const Four y[4] = {__builtin_shuffle(a, b, left), __builtin_shuffle(a, b, right),
-                         __builtin_shuffle(c, d, left), __builtin_shuffle(c, d, right)};
-      std::memcpy(to + lane, y, sizeof *y);
-      std::memcpy(beside + lane, y + 1, sizeof *y);
-      std::memcpy(to + kLanes + lane, y + 2, sizeof *y);
-      std::memcpy(beside + kLanes + lane, y + 3, sizeof *y);
+// [kLanes, fft] -> [fft / 2, kLanes] of the even places, then as many of the odd ones.
+NNJAX_INLINE void Transpose(const Sizes& s, const float* __restrict from, float* __restrict to) {
+  for (int64_t row = 0; row < s.half(); ++row) {
+    float *const even = to + row * kLanes, *const odd = even + s.plane();
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      even[lane] = from[lane * s.fft + 2 * row];
+      odd[lane] = from[lane * s.fft + 2 * row + 1];
     }
   }
 }
 
-// The discrete Fourier transform of `radix` points, in place; c and s are the circle in as many steps.
+// The Fourier transform of `radix` points, in place; c and s are the wheel in as many steps.
 template <int radix>
 NNJAX_INLINE void Butterfly(const float* c, const float* s, float* re, float* im) {
   if constexpr (radix == 2) {
@@ -75,7 +63,7 @@ NNJAX_INLINE void Butterfly(const float* c, const float* s, float* re, float* im
     float r[radix], i[radix];
     r[0] = re[0], i[0] = im[0];
 #pragma GCC unroll 8
-    for (int j = 1; j <= radix / 2; ++j) r[0] += re[j] + re[radix - j], i[0] += im[j] + im[radix - j];
+    for (int j = 1; j < radix; ++j) r[0] += re[j], i[0] += im[j];
 #pragma GCC unroll 8
     for (int k = 1; k <= radix / 2; ++k) {
       float ur = re[0], ui = im[0], vr = 0.0f, vi = 0.0f;
@@ -97,7 +85,7 @@ NNJAX_INLINE void Butterfly(const float* c, const float* s, float* re, float* im
 template <int radix>
 NNJAX_INLINE void Step(const Sizes& s, const Tables& t, int64_t m, int64_t side, const float* from,
                        float* to) {
-  const int64_t row = side * kLanes, plane = s.rows() / 2 * kLanes, jump = m * row;
+  const int64_t row = side * kLanes, plane = s.plane(), jump = m * row;
   float c[radix], n[radix];
   for (int j = 0; j < radix; ++j) {
     c[j] = t.cosine[s.fft / radix * j], n[j] = t.sine[s.fft / radix * j];
@@ -125,10 +113,11 @@ NNJAX_INLINE void Step(const Sizes& s, const Tables& t, int64_t m, int64_t side,
   }
 }
 
-// The powers of real numbers' bins, [1 + fft / 2, kLanes], from the transform of those at even places
-// as real parts and those at odd places as imaginary ones.
-NNJAX_INLINE void Powers(const Sizes& s, const Tables& t, const float* re, float* __restrict power) {
-  const int64_t half = s.half(), plane = s.rows() / 2 * kLanes;
+// The power of each bin, [1 + fft / 2, kLanes]. `re` is the transform of complex numbers, half as
+// many: samples at even places are their real parts, those at odd places the imaginary ones.
+NNJAX_INLINE void Powers(const Sizes& s, const Tables& t, const float* re,
+                         float* __restrict power) {
+  const int64_t half = s.half(), plane = s.plane();
   for (int64_t k = 0; k <= half / 2; ++k) {
     const float c = t.cosine[k], n = t.sine[k];
     const float *const a = re + k * kLanes, *const b = re + (half - k) % half * kLanes;
@@ -160,16 +149,16 @@ NNJAX_INLINE void Bands(const Sizes& s, const Tables& t, const float* power, int
   }
 }
 
-// The bands of up to kLanes frames, the first of which is number `from`; spare holds thrice [rows, kLanes].
-NNJAX_VECTOR void Group(const Sizes& s, const Tables& t, const float* x, int64_t from, int64_t count,
-                        float* spare, float* y) {
-  float *const samples = spare, *one = spare + s.rows() * kLanes, *other = one + s.rows() * kLanes;
+// The bands of up to kLanes frames, from number `from`; spare holds thrice [fft, kLanes].
+NNJAX_VECTOR void Group(const Sizes& s, const Tables& t, const float* x, int64_t from,
+                        int64_t count, float* spare, float* y) {
+  float *one = spare + 2 * s.plane(), *other = spare + 4 * s.plane();
   for (int64_t lane = 0; lane < count; ++lane) {
     const int64_t sound = (from + lane) / s.frames, frame = (from + lane) % s.frames;
     const int64_t start = frame * s.hop - s.half() + (s.fft - s.window) / 2;
-    Window(s, x + sound * s.time, start, t.shape, samples + lane * s.rows());
+    Window(s, x + sound * s.time, start, t.shape, spare + lane * s.fft);
   }
-  Transpose(s.rows(), samples, one, one + s.rows() / 2 * kLanes);
+  Transpose(s, spare, one);
   for (int64_t left = s.half(), side = 1; left > 1; std::swap(one, other)) {
     const int64_t radix = left % 4 == 0 ? 4 : left % 5 == 0 ? 5 : left % 3 == 0 ? 3 : 2;
     left /= radix;
@@ -183,7 +172,7 @@ NNJAX_VECTOR void Group(const Sizes& s, const Tables& t, const float* x, int64_t
   Bands(s, t, other, count, y);
 }
 
-// x [N, T], shape [window], wheel [2, fft], filters [1 + fft / 2, bands] -> y [N, 1 + T / hop, bands]
+// x [N, T], shape [window], wheel [2, fft], filters [1 + fft / 2, bands] -> y [N, frames, bands]
 ffi::Error HandleMel(ffi::ThreadPool pool, int64_t pieces, int64_t hop, ffi::AnyBuffer x,
                      ffi::AnyBuffer shape, ffi::AnyBuffer wheel, ffi::AnyBuffer filters,
                      ffi::Result<ffi::AnyBuffer> y, ffi::Result<ffi::AnyBuffer> scratch) {
@@ -198,14 +187,14 @@ ffi::Error HandleMel(ffi::ThreadPool pool, int64_t pieces, int64_t hop, ffi::Any
       t.first.push_back(first), t.end.push_back(end);
     }
     const int64_t all = x.dimensions()[0] * s.frames, groups = (all + kLanes - 1) / kLanes;
-    const int64_t spare = 3 * s.rows() * kLanes;
+    const int64_t spare = 3 * s.fft * kLanes;
     CheckScratch(pieces * spare * sizeof(float), *scratch);
     float* const memory = Floats(*scratch);
     Parallel(pool, pieces, [&](int64_t piece) {
       float* const own = memory + piece * spare;
-      std::fill_n(own, s.rows() * kLanes, 0.0f);  // behind a frame's window nothing is written
-      for (int64_t group = groups * piece / pieces; group < groups * (piece + 1) / pieces; ++group) {
-        const int64_t from = group * kLanes;
+      std::fill_n(own, s.fft * kLanes, 0.0f);  // behind a frame's window nothing is written
+      const int64_t first = groups * piece / pieces, end = groups * (piece + 1) / pieces;
+      for (int64_t from = first * kLanes; from < std::min(end * kLanes, all); from += kLanes) {
         Group(s, t, Floats(x), from, std::min(kLanes, all - from), own, Floats(*y) + from * bands);
       }
     });

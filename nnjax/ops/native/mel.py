@@ -43,8 +43,8 @@ def _native(x, filters, *, static: Frames) -> list[jax.Array] | None:
     shape = np.hanning(window + 1)[:-1].astype(np.float32)
     angles = -2 * np.pi * np.arange(fft) / fft
     wheel = np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
-    frames, padded = out.shape[0] * out.shape[1], -(-fft // 4) * 4
+    frames = out.shape[0] * out.shape[1]
     pieces = library.pieces(-(-frames // LANES), library.PASS * frames * fft)
-    spare = 4 * pieces * 3 * padded * LANES  # bytes: frames, and two turns of their transform
+    spare = 4 * pieces * 3 * fft * LANES  # bytes: frames, and two turns of their transform
     arrays = (x, jnp.asarray(shape), jnp.asarray(wheel), filters)
     return library.run('MelBands', spare, [out], *arrays, pieces=pieces, hop=hop)

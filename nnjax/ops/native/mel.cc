@@ -124,6 +124,7 @@ NNJAX_INLINE void Powers(const Sizes& s, const Tables& t, const float* re,
     float *const low = power + k * kLanes, *const high = power + (half - k) * kLanes;
 #pragma GCC ivdep
     for (int64_t lane = 0; lane < kLanes; ++lane) {
+      // Twice the transforms of the even and of the odd places alone, and that turned by k steps.
       const float ar = a[lane], ai = a[lane + plane], br = b[lane], bi = b[lane + plane];
       const float even_r = ar + br, even_i = ai - bi, odd_r = ai + bi, odd_i = br - ar;
       const float r = c * odd_r - n * odd_i, i = c * odd_i + n * odd_r;
@@ -138,6 +139,7 @@ NNJAX_INLINE void Bands(const Sizes& s, const Tables& t, const float* power, int
                         float* __restrict y) {
   for (int64_t band = 0; band < s.bands; ++band) {
     const int64_t first = t.first[band], end = t.end[band];
+    // A vector stays in registers, where an array of sums would go to memory and back at every bin.
     using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
     Lanes sums{};
     for (int64_t k = first; k < end; ++k) {

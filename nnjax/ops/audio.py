@@ -5,12 +5,14 @@ stands behind it means nothing: the results are those of the shorter sound, zero
 """
 
 import functools
+import math
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nnjax.ops.native import mel
 from nnjax.ops.product import product
 
 Scale = Literal['slaney', 'htk']
@@ -50,13 +52,14 @@ def _frames(x: jax.Array, before: int, shape: np.ndarray, hop: int, fft: int) ->
     whole = (count + blocks - 1) * hop
     edges = [(0, 0)] * (x.ndim - 1)
     x = jnp.pad(x, [*edges, (before, max(0, whole - before - x.shape[-1]))])[..., :whole]
-    x = x.reshape(*x.shape[:-1], -1, hop)
+    x = x.reshape(*x.shape[:-1], whole // hop, hop)
     parts = [shape[n * hop : (n + 1) * hop] for n in range(blocks)]
     parts = [
         x[..., n : n + count, : len(part)] * part.reshape((1,) * (x.ndim - 1) + (-1,))
         for n, part in enumerate(parts)
     ]
-    rest = jnp.zeros((*x.shape[:-2], count, fft - len(shape)), x.dtype)
+    # Zeros that are spread over devices as x is; to pad all parts at once takes four times as long.
+    rest = jnp.pad(jnp.zeros_like(parts[0][..., :0]), [*edges, (0, 0), (0, fft - len(shape))])
     return jnp.concatenate([*parts, rest], -1)
 
 
@@ -107,9 +110,27 @@ def mel_spectrum(
 ) -> jax.Array:
     """x [..., T] at `rate` Hz -> power in mel bands, float32 [..., 1 + T // hop, mels]."""
     filters = mel_filters(rate, fft, mels, low, high or rate / 2, scale)
+    return band_power(x, jnp.asarray(filters), fft, window, hop)
+
+
+def band_power(x: jax.Array, filters: jax.Array, fft: int, window: int, hop: int) -> jax.Array:
+    """x [..., T], filters [1 + fft // 2, M] -> `power_spectrum` times filters, [..., N, M].
+
+    On a CPU by a kernel, where there is one, that reads of a filter only what lies between its ends.
+    """
+    sounds = x.astype(jnp.float32).reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    (bands,) = _bands(sounds, filters, static=mel.Frames(fft, window, hop))
+    return bands.reshape(*x.shape[:-1], *bands.shape[1:])
+
+
+def _by_product(x: jax.Array, filters: jax.Array, *, static: mel.Frames) -> list[jax.Array]:
+    """The same of x [N, T] by XLA."""
     # In full precision on accelerators too: powers of one frame lie many orders apart.
     exact = None if jax.default_backend() == 'cpu' else jax.lax.Precision.HIGHEST
-    return product(power_spectrum(x, fft, window, hop), jnp.asarray(filters), precision=exact)
+    return [product(power_spectrum(x, *static), filters, precision=exact)]
+
+
+_bands = mel.kernel(_by_product)
 
 
 def decibels(power: jax.Array, length: jax.Array | None = None, range: float = 80.0) -> jax.Array:

@@ -31,6 +31,7 @@ HERE = Path(__file__).parent
 TARGETS = (
     'ConvolutionX', 'ConvolutionW', 'ConvolutionY', 'MatmulNN', 'MatmulNT', 'MatmulTN',
     'LstmForward', 'LstmBackward', 'GruForward', 'GruBackward', 'ColumnMoments', 'ColumnSums', 'PoolMaximum', 'PoolSpread',
+    'MelBands',
 )  # fmt: skip
 SIZES = ('ConvolutionScratch', 'MatmulScratch', 'RecurrentScratch')
 PACKAGES = ('onednn-cpu-gomp', 'onednn-devel-cpu-gomp')

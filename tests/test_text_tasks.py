@@ -1,6 +1,7 @@
 """Language modelling and question answering: losses, scores, spans against plain formulas."""
 
 import itertools
+import json
 import math
 
 import jax.numpy as jnp
@@ -206,6 +207,23 @@ def test_a_language_model_generates_what_it_has_read(tmp_path):
     assert len(set(one)) > 1 and all(set(text) <= set('abcd') | set('<unk>') for text in one)
     with pytest.raises(UserError, match='prompt is empty'):
         generate.generate(made, state, '', 3)
+
+
+def test_what_cut_texts_lose_is_not_scored(tmp_path):
+    """Bits a character are those of texts that were read to their ends."""
+    rows = [{'text': 'abcd' * n} for n in (2, 2, 2, 2, 9, 9, 3, 3)]
+    (tmp_path / 'texts.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    c = letters(tmp_path)
+    path = str(tmp_path / 'texts.jsonl')
+    c.data = bind(sources.Jsonl, path=path, valid=path, test=None, unique=False)
+    c.total, c.batch = '1 steps', 8
+    c.prepare = 'lower | characters(16, length=12)'
+    scores = nnjax.train(c, tmp_path / 'run').metrics
+    found = np.load(tmp_path / 'run/predictions/valid.npz')
+    cut = found['text_cut']
+    assert cut.tolist() == [False] * 4 + [True] * 2 + [False] * 2
+    bits = float(found['nats'][~cut].sum()) / math.log(2) / (4 * 7 + 2 * 11)
+    assert scores['bits_per_character'] == pytest.approx(bits, rel=1e-5)
 
 
 def test_packed_letters_train_alike(tmp_path):

@@ -48,11 +48,14 @@ class Operation:
       apply: (statistics, arrays) -> arrays.
       learn: arrays of the training split -> statistics, a JSON value; None where nothing is learned.
       vocabularies: statistics -> {field: its Vocabulary}; None for an operation that makes no ids.
+      cut: (statistics, arrays) -> {field: bool [N], which of its texts lose their ends}; None for
+        an operation that cuts nothing.
     """
 
     apply: Callable[[Any, Arrays], Arrays]
     learn: Callable[[Arrays], Any] | None = None
     vocabularies: Callable[[Any], Mapping[str, Vocabulary]] | None = None
+    cut: Callable[[Any, Arrays], Mapping[str, np.ndarray]] | None = None
 
 
 class Preparation:
@@ -95,6 +98,15 @@ class Preparation:
         for operation, own in zip(self._operations, self.statistics):
             arrays = operation.apply(own, arrays)
         return {name: array for name, array in arrays.items() if not texts.is_text(array)}
+
+    def cut(self, arrays: Arrays) -> dict[str, np.ndarray]:
+        """Raw arrays -> {field: bool [N], whose texts lose their ends}, of fields with such texts."""
+        found = {}
+        last = max([n for n, operation in enumerate(self._operations, 1) if operation.cut] + [0])
+        for operation, own in zip(self._operations[:last], self.statistics):
+            found |= operation.cut(own, arrays) if operation.cut else {}
+            arrays = operation.apply(own, arrays)
+        return {name: rows for name, rows in found.items() if rows.any()}
 
     @functools.cached_property
     def spec(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:

@@ -19,7 +19,7 @@ def language_model(input: str = 'text', given: Natural = 1) -> Task:
     a character and a byte of UTF-8: all tokens' bits over all characters but the first `given` of
     each text, which are not predicted. Leave `given` at 1 for characters or bytes without a begin
     token; with one it is 0. With words or parts of words it is their first token's characters, so
-    begin tokens are simpler. A text that `prepare` cut counts whole: say over='refuse' there.
+    begin tokens are simpler. Texts that `prepare` cut are left out of both.
 
     Args:
       input: the batch's field of token ids
@@ -46,15 +46,17 @@ def language_model(input: str = 'text', given: Natural = 1) -> Task:
     def score(
         predictions: dict[str, np.ndarray], examples: dict[str, np.ndarray]
     ) -> dict[str, float]:
-        nats = float(predictions['nats'].sum(dtype=np.float64))
-        found = {'perplexity': math.exp(nats / max(float(predictions['tokens'].sum()), 1))}
+        nats, tokens = (predictions[n].astype(np.float64) for n in ('nats', 'tokens'))
+        found = {'perplexity': float(np.exp(nats.sum() / max(tokens.sum(), 1)))}
         if input in examples:
-            texts = [text[given:] for text in examples[input].tolist()]
+            whole = ~examples.get(f'{input}_cut', np.zeros(len(nats), bool))
+            texts = [text[given:] for text in examples[input][whole].tolist()]
             for name, count in (
                 ('character', sum(map(len, texts))),
                 ('byte', sum(len(text.encode()) for text in texts)),
             ):
-                found[f'bits_per_{name}'] = nats / math.log(2) / max(count, 1)
+                if count:
+                    found[f'bits_per_{name}'] = float(nats[whole].sum()) / math.log(2) / count
         return found
 
     return Task(lambda batch: field(batch, input), loss, batch_metrics, predict, score)

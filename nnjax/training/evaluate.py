@@ -54,7 +54,10 @@ class Evaluator:
         return other
 
     def predictions(self, state: State) -> dict[str, np.ndarray]:
-        """Every row's predictions, loss, example fields, texts and index, in the split's order."""
+        """Every row's predictions, loss, example fields, texts and index, in the split's order.
+
+        Where `prepare` cut texts of a field NAME, NAME_cut says which.
+        """
         made = self._made
         run = runner.compiled(made.program, made.placement, 'predict_step')
         task = made.task
@@ -70,8 +73,12 @@ class Evaluator:
         real = np.flatnonzero(found.pop('mask'))
         real = real[np.argsort(found['index'][real])]
         found = {name: array[real] for name, array in found.items()}
-        raw = _texts(self._source, found['index'])
-        return {**found, **raw, **predict.readable(made, found, raw)}
+        raw, cut = {}, {}
+        if names := texts.fields(self._source.spec):
+            arrays = self._source[found['index']]
+            raw = {name: arrays[name] for name in names}
+            cut = {f'{name}_cut': rows for name, rows in made.prepare.cut(arrays).items()}
+        return {**found, **raw, **cut, **predict.readable(made, found, raw)}
 
 
 def _buckets(made: Setup, source: Source) -> list[tuple[Source, np.ndarray, lengths.Cut]]:
@@ -136,13 +143,6 @@ def _gallery(made: Setup, source: Source, state: State) -> dict[str, np.ndarray]
     run = runner.compiled(made.program, made.placement, 'gallery')
     state = made.placement.local(state.replace(opt_state=()))
     return jax.device_get(run(state, fields, made.hyperparameters))
-
-
-def _texts(source: Source, index: np.ndarray) -> dict[str, np.ndarray]:
-    """The examples' fields of text."""
-    names = texts.fields(source.spec)
-    found = source[index] if names else {}
-    return {name: found[name] for name in names}
 
 
 def _pictures(source: Source, predictions: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

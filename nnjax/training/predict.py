@@ -91,7 +91,7 @@ def _batches(arrays: dict[str, np.ndarray]) -> Iterator[tuple[int, dict]]:
 def rows(made: Setup, names: list[str], predictions: dict[str, np.ndarray]) -> list[dict]:
     """One dictionary an example: its name, and what the task says of it.
 
-    By default that is each prediction; of a probability, the class and its probability.
+    By default that is each prediction; of the classes' probabilities, the likeliest and its own.
     """
     found = []
     task = made.task
@@ -103,7 +103,7 @@ def rows(made: Setup, names: list[str], predictions: dict[str, np.ndarray]) -> l
             continue
         for key, values in predictions.items():
             value = values[number]
-            if key == 'probability':
+            if key == 'probability' and value.ndim:
                 best = int(value.argmax())
                 row['class'] = made.dataset.labels[best] if made.dataset.labels else str(best)
                 row['probability'] = round(float(value[best]), 6)

@@ -53,8 +53,12 @@ class Filling:
         ids[lengths == 0, 0] = UNKNOWN
         return ids, np.maximum(lengths, 1), places
 
+    def cuts(self, counts: np.ndarray) -> np.ndarray:
+        """Tokens of rows [N] -> which rows are too long."""
+        return counts > self._room
+
     def _look(self, counts: np.ndarray, what: str, texts: list[str]) -> None:
-        long = np.flatnonzero(counts > self._room)
+        long = np.flatnonzero(self.cuts(counts))
         if not long.size or (self._over == 'cut' and self._said):
             return
         extra = self._length - self._room

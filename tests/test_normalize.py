@@ -125,6 +125,37 @@ def test_devices_share_their_statistics():
         np.testing.assert_allclose(actual, expected, atol=2e-5)
 
 
+@pytest.mark.parametrize('axis', [None, 'd'])
+def test_rows_that_fill_a_batch_up_have_no_part_in_it(axis):
+    """Statistics, values and gradients of the real rows are those without the others, NaN or not."""
+    x, scale, bias = normal(0, (6, 3, 3, 8)), normal(1, (8,)), normal(2, (8,))
+    loss = lambda y, real: jnp.sum(jnp.where(real[:, None, None, None] > 0, jnp.sin(y), 0))
+
+    def everything(x, counted, **options):
+        norm = lambda *a: batch_norm(*a, relu=True, **options)
+        grads = jax.grad(lambda *a: loss(norm(*a)[0], counted), (0, 1, 2))(x, scale, bias)
+        grads = grads[0], lax.psum(grads[1:], axis) if axis and options else grads[1:]
+        return norm(x, scale, bias), grads
+
+    (y, *averages), (dx, shared) = everything(x, jnp.ones(6))
+    filled = jnp.concatenate([x, jnp.full((2, 3, 3, 8), jnp.nan)])
+    real = jnp.array([1, 1, 1, 1, 1, 1, 0, 0], jnp.float32)
+    run = lambda x, real: everything(x, real, axis=axis, real=real)
+    if axis:
+        split = lambda a: a.reshape(4, 2, *a.shape[1:])
+        found = jax.pmap(run, axis, devices=jax.devices()[:4])(split(filled), split(real))
+        (y2, *averages2), (dx2, shared2) = found
+        y2, dx2 = (a.reshape(filled.shape) for a in (y2, dx2))
+        averages2, shared2 = jax.tree.map(lambda a: a[1], (averages2, shared2))
+    else:
+        (y2, *averages2), (dx2, shared2) = run(filled, real)
+    np.testing.assert_array_equal(dx2[6:], 0)
+    near = lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5)
+    jax.tree.map(
+        near, [y, *averages, dx, list(shared)], [y2[:6], *averages2, dx2[:6], list(shared2)]
+    )
+
+
 @st.composite
 def pools(draw):
     rank = draw(st.sampled_from([1, 2]))

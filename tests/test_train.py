@@ -413,3 +413,18 @@ def test_twenty_kills_lose_nothing(tmp_path, root):
     resumed = nnjax.train(c, tmp_path / 'b')
     assert resumed.metrics == pytest.approx(whole.metrics, abs=0)
     assert timeless(resumed.records) == timeless(json.loads(json.dumps(whole.records)))
+
+
+def test_devices_that_do_not_divide_the_batch_change_nothing():
+    """The rows that fill it up have no part in batch normalisation either."""
+    c = nnjax.load_config(
+        'digits_vgg:smoke', {'batch': '8', 'parallel': 'jit', 'model.width': '0.05'}
+    )
+    c.optim = bind(optim.make, name='sgd', lr=0.01)
+    alone = nnjax.train(c)
+    c.parallel, c.devices = 'pmap', 3
+    many = nnjax.train(c)
+    near = lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5)
+    jax.tree.map(near, alone.state.model_state, many.state.model_state)
+    for one, other in zip(alone.records, many.records, strict=True):
+        assert one['loss'] == pytest.approx(other['loss'], rel=1e-5)

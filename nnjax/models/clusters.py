@@ -44,7 +44,8 @@ class Clusters(Autoencoder):
         if train:
             code = self.encode(x if clean is None else clean)
             wanted = jax.lax.stop_gradient(self._assignment(code))
-            now = normalize.batch_mean(wanted, shard.current().axis)
+            part = shard.current()
+            now = normalize.batch_mean(wanted, part.axis, part.real)
             if self.is_mutable_collection('batch_stats') and not self.is_initializing():
                 self.share.value = self.momentum * self.share.value + (1 - self.momentum) * now
             found |= {'wanted': wanted, 'share': self.share.value}

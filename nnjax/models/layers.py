@@ -98,8 +98,8 @@ class Bias(nn.Module):
 class BatchNorm(nn.Module):
     """Batch normalisation over all axes but the last, with linen's parameters and statistics.
 
-    In training the statistics are those of the batch, of all devices together; their moving
-    averages, in the collection 'batch_stats', serve elsewhere.
+    In training the statistics are those of the batch's examples, of all devices together; their
+    moving averages, in the collection 'batch_stats', serve elsewhere.
 
     Attributes:
       relu: whether the positive part is taken, which costs nothing here.
@@ -128,8 +128,10 @@ class BatchNorm(nn.Module):
             return normalize.apply_norm(
                 x, mean.value, variance.value, scale, bias, self.epsilon, self.relu
             )
-        axis = shards.current().axis
-        y, *found = normalize.batch_norm(x, scale, bias, self.epsilon, self.relu, axis)
+        part = shards.current()
+        y, *found = normalize.batch_norm(
+            x, scale, bias, self.epsilon, self.relu, part.axis, part.real
+        )
         if not self.is_initializing():
             for average, now in zip((mean, variance), found):
                 average.value = self.momentum * average.value + (1 - self.momentum) * now

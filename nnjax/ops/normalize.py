@@ -14,7 +14,6 @@ from jax import lax
 from nnjax.ops.native import normalize as native
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
 def batch_norm(
     x: jax.Array,
     scale: jax.Array,
@@ -22,6 +21,7 @@ def batch_norm(
     epsilon: float = 1e-5,
     relu: bool = False,
     axis: str | None = None,
+    real: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """x [..., C], scale, bias [C] -> y like x, mean [C], variance [C] (Ioffe and Szegedy, 2015).
 
@@ -34,7 +34,27 @@ def batch_norm(
       epsilon: added to the variance.
       relu: whether y is the positive part of that.
       axis: name of the device axis whose devices share the statistics, or None.
+      real: [N], 0 for a row that has no part in the statistics, else 1; None where all have.
     """
+    if real is None:
+        return _whole(x, scale, bias, epsilon, relu, axis)
+    each = tuple(range(1, x.ndim - 1))  # few batches have such rows: XLA's own passes will do
+    x = jnp.where(_rows(real, x), x, jnp.zeros((), x.dtype))
+    wide = x.astype(jnp.float32)
+    mean = batch_mean(jnp.mean(wide, each), axis, real)
+    offset = wide - mean.reshape((1,) * (x.ndim - 1) + mean.shape)
+    variance = batch_mean(jnp.mean(jnp.square(offset), each), axis, real)
+    y = apply_norm(x, mean, variance, scale, bias, epsilon, relu)
+    return y, lax.stop_gradient(mean), lax.stop_gradient(variance)
+
+
+def _rows(real, x):
+    """Which rows of x [N, ...] are real, bool [N, 1, ...]."""
+    return (real > 0).reshape(real.shape + (1,) * (x.ndim - 1))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
+def _whole(x, scale, bias, epsilon, relu, axis):
     return _forward(x, scale, bias, epsilon, relu, axis)[0]
 
 
@@ -75,13 +95,23 @@ def _backward(epsilon, relu, axis, saved, cotangents):
     return dx.astype(x.dtype), centred * rstd, plain
 
 
-batch_norm.defvjp(_forward, _backward)
+_whole.defvjp(_forward, _backward)
 
 
-def batch_mean(x: jax.Array, axis: str | None = None) -> jax.Array:
-    """x [N, ...] -> its mean [...] over the rows of all devices of the axis `axis`, if any."""
-    mean = jnp.mean(x, 0)
-    return lax.pmean(mean, axis) if axis else mean  # every device has as many rows
+def batch_mean(x: jax.Array, axis: str | None = None, real: jax.Array | None = None) -> jax.Array:
+    """x [N, ...] -> its mean [...] over the rows of all devices of the axis `axis`, if any.
+
+    `real` is that of `batch_norm`.
+    """
+    if real is None:
+        mean = jnp.mean(x, 0)
+        return lax.pmean(mean, axis) if axis else mean  # every device has as many rows
+    total = (
+        jnp.sum(jnp.where(_rows(real, x), x, jnp.zeros((), x.dtype)), 0),
+        jnp.sum(real.astype(x.dtype)),
+    )
+    total, count = lax.psum(total, axis) if axis else total
+    return total / jnp.maximum(count, 1)
 
 
 def layer_norm(x, scale, bias, epsilon: float = 1e-5, relu: bool = False):

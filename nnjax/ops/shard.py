@@ -16,10 +16,12 @@ class Shard:
     Attributes:
       offset: position of its first row in the global batch.
       axis: name of the device axis to reduce statistics over, or None.
+      real: [N], 0 for a row that only fills the batch up, else 1; None where no row does.
     """
 
     offset: int | jax.Array = 0
     axis: str | None = None
+    real: jax.Array | None = None
 
 
 _shard: contextvars.ContextVar[Shard] = contextvars.ContextVar('shard', default=Shard())  # noqa: B039 (it is frozen)
@@ -31,9 +33,11 @@ def current() -> Shard:
 
 
 @contextlib.contextmanager
-def shard(offset: int | jax.Array = 0, axis: str | None = None) -> Iterator[None]:
+def shard(
+    offset: int | jax.Array = 0, axis: str | None = None, real: jax.Array | None = None
+) -> Iterator[None]:
     """Tells what is called inside which rows it sees; enter it within the traced function."""
-    token = _shard.set(Shard(offset, axis))
+    token = _shard.set(Shard(offset, axis, real))
     try:
         yield
     finally:

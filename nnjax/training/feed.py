@@ -12,18 +12,9 @@ from nnjax.training import runner, step
 from nnjax.training.setup import Setup
 
 
-def rows(made: Setup) -> int:
-    """Rows in a training batch: the config's, rounded up so that all devices get as many.
-
-    Where operations mix pairs, every share is even.
-    """
-    share = made.placement.devices * made.config.accumulate * (2 if made.program.labels else 1)
-    return -(-made.config.batch // share) * share
-
-
 def own(made: Setup) -> slice:
     """The rows of a training batch that this process brings."""
-    return made.placement.own(rows(made))
+    return made.placement.own(made.rows)
 
 
 def resident(made: Setup):
@@ -45,7 +36,7 @@ def table(
     found = made.order(seed, np.arange(start, start + count))
     tables = {}
     for name, array in found.items():
-        table = np.zeros((length, rows(made)), np.float32 if name == 'mask' else np.int32)
+        table = np.zeros((length, made.rows), np.float32 if name == 'mask' else np.int32)
         table[:count, : made.config.batch] = array
         if name == 'bucket':
             table[:count] = array[:, :1]  # of the rows behind the batch too

@@ -40,6 +40,7 @@ class Setup:
       prepare: host operations on a batch of raw arrays, with what they learned from train.
       train: prepared training examples; packed, several in a row.
       order: which of its rows make the batch of which step.
+      rows: rows of a training batch: the config's, rounded up so that all devices get as many.
       padding: the share of positions in training batches that holds nothing.
       example: {field: (shape, dtype)} of a row of `train`.
       resident: whether the training split stays on the device.
@@ -57,6 +58,7 @@ class Setup:
     prepare: Preparation
     train: Source
     order: Order
+    rows: int
     padding: float
     example: dict[str, tuple[tuple[int, ...], np.dtype]]
     resident: bool
@@ -139,17 +141,23 @@ def setup(
     hyperparameters = build.hyperparameters(config, to_steps)
     hyperparameters['total'] = np.float32(total)
 
+    placement = parallel.placement(config.parallel, config.devices)
+    labels = arrange.labels(config, dataset, train.spec)
+    # All devices get as many rows; where operations mix pairs, every share is even.
+    share = placement.devices * config.accumulate * (2 if labels else 1)
+    batch = -(-config.batch // share) * share
     program = step.Program(
         model=build.model(config),
         task=build.open_section(config.task, hyperparameters['task']),
         optimizer=build.open_section(config.optim, hyperparameters['optim']),
         augment=config.augment,
-        labels=arrange.labels(config, dataset, train.spec),
+        labels=labels,
         cuts=cuts,
         tta=arrange.views(config),
         accumulate=config.accumulate,
         ema=config.ema is not None,
         freeze=config.get('freeze') or None,
+        padded=batch != config.batch or bool(cuts),  # a bucket's last batch is a part of one
     )
     made = Setup(
         config=config,
@@ -161,10 +169,11 @@ def setup(
         prepare=preparation,
         train=train,
         order=order,
+        rows=batch,
         padding=padding,
         example=train.spec,
         resident=example_bytes(train.spec) * len(train) <= RESIDENT_BYTES,
-        placement=parallel.placement(config.parallel, config.devices),
+        placement=placement,
     )
     made = _trace(made)
     _check_outputs(made)

@@ -42,6 +42,7 @@ class Program:
       ema: whether the state carries a moving average of the parameters.
       freeze: regular expression of the paths of parameters that do not train, or None.
       cuts: how each bucket's batches are cut; () for batches of one length.
+      padded: whether a training batch may have rows that only fill it up.
     """
 
     model: nn.Module
@@ -54,6 +55,7 @@ class Program:
     ema: bool = False
     freeze: str | None = None
     cuts: tuple[lengths.Cut, ...] = ()
+    padded: bool = False
 
 
 def init(
@@ -91,7 +93,7 @@ def train_step(
     def gradients(model_state, microbatch, offset):
         def loss_sum(values):
             params = freeze.whole(program.freeze, state.params, values)
-            with layers.shard(offset=offset, axis=axis):
+            with layers.shard(offset, axis, examples['mask'] if program.padded else None):
                 outputs, updated = _forward(
                     program.model, params, model_state, task.inputs(examples), key
                 )

@@ -179,3 +179,21 @@ def test_a_run_draws_examples(tmp_path):
 def test_another_shape_is_one_line():
     with pytest.raises(UserError, match=r'--config.model.shape="\(8, 8, 1\)"'):
         nnjax.train(configs.load('digits_vae:smoke', {'model.shape': '(28, 28, 1)'}))
+
+
+def test_the_bound_draws_for_each_example_alone():
+    """Noise by an example's own numbers: a mean over many examples loses its error, and an example
+    has the same bound in any batch."""
+    model = VAE(shape=(8, 8, 1), code=3, hidden=(16,))
+    images = jax.random.uniform(jax.random.key(1), (64, 8, 8, 1))
+    variables = model.init(jax.random.key(0), images)
+    found = model.apply(variables, images)
+    alone = model.apply(variables, images[5:6])
+    np.testing.assert_allclose(alone['reconstruction'][0], found['reconstruction'][5], atol=1e-5)
+
+    decode = lambda codes: model.apply(variables, codes, method=VAE.decode)
+    flat = decode(found['code'])
+    drawn = found['reconstruction'][:, 0] - flat  # what the noise did to each example
+    drawn = drawn.reshape(64, -1)
+    alike = np.corrcoef(drawn)[np.triu_indices(64, 1)]
+    assert alike.mean() < 0.5  # of noise that all share it is nearly 1

@@ -18,7 +18,7 @@ from nnjax import models, tasks
 from nnjax.config import base, bind
 from nnjax.data import sources
 from nnjax.errors import Diverged, Interrupted, UserError
-from nnjax.training import evaluate, optim
+from nnjax.training import evaluate, optim, restore
 from nnjax.training.folder import RunFolder
 from nnjax.training.setup import setup
 
@@ -428,3 +428,31 @@ def test_devices_that_do_not_divide_the_batch_change_nothing():
     jax.tree.map(near, alone.state.model_state, many.state.model_state)
     for one, other in zip(alone.records, many.records, strict=True):
         assert one['loss'] == pytest.approx(other['loss'], rel=1e-5)
+
+
+def test_what_is_forced_is_what_the_folder_says(tmp_path):
+    """The new config and statistics take the old ones' place, and a finished run goes on."""
+    nnjax.train(config(prepare='scale(16)'), tmp_path)
+    assert nnjax.train(config(prepare='scale(16)'), tmp_path, force=True).state is None  # finished
+    other = config(total='30 steps', prepare='standardize')
+    longer = nnjax.train(other, tmp_path, force=True)
+    assert int(longer.state.step) == 30
+    made, state = restore.run(str(tmp_path))
+    found = evaluate.Evaluator(made, made.dataset.test)(state)
+    assert found['loss'] == pytest.approx(longer.metrics['loss'], rel=1e-6)
+    assert nnjax.train(other, tmp_path).metrics['loss'] == longer.metrics['loss']
+    assert 'scale(16)' in (tmp_path / 'config-24.json').read_text()
+
+
+def test_without_a_number_on_validation_the_last_parameters_count(tmp_path):
+    """A validation label beyond the classes: no evaluation says which parameters are best."""
+    x = np.random.default_rng(0).normal(size=(80, 4)).astype(np.float32)
+    good = {'image': x, 'label': (x[:, 0] > 0).astype(np.int32)}
+    bad = {**good, 'label': np.full(80, 7, np.int32)}
+    data = bind(sources.Arrays, train=good, valid=bad, test=good)
+    c = config(data=data, prepare='', augment='', total='200 steps')
+    c.model.classes = 2
+    result = nnjax.train(c, tmp_path)
+    assert result.records[-1]['best_step'] == 200 and result.metrics['accuracy'] > 0.9
+    kept = restore.arrays(tmp_path)['params/Dense_0/kernel']
+    np.testing.assert_array_equal(kept, result.params['Dense_0']['kernel'])

@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 import nnjax
 from nnjax import models, tasks
+from nnjax.analysis import matching
 from nnjax.cli import main
 from nnjax.config import base, bind
 from nnjax.data import sources
@@ -286,3 +287,13 @@ def test_a_pair_and_a_gallery_by_command(tmp_path, capsys):
 
     assert '--pair compares two files, not 1' in refused('--pair', files[0])
     assert 'choose one' in refused('--pair', '--gallery=x', files[0], files[1])
+
+
+def test_an_example_is_itself_however_its_views_were_averaged():
+    """The mean of unit vectors is shorter than 1; scores are cosines all the same."""
+    mean = np.array([[0.6, 0.7], [0.6, 0.7]], np.float32)
+    (row,) = matching.pair(['a', 'a'], mean, 0.5)
+    assert row['score'] == pytest.approx(1, abs=1e-6)
+    assert matching.gallery(['a'], mean[:1], ['b'], 0.1 * mean[:1], 0.5)[0]['score'] == row['score']
+    same, _ = pairs.scores(mean, np.array([3, 3]))
+    assert same == pytest.approx(1, abs=1e-6)

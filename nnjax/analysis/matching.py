@@ -28,7 +28,8 @@ def threshold(made: Setup, state: State) -> float:
 
 def pair(names: list[str], embeddings: np.ndarray, limit: float) -> list[dict]:
     """Two names, embeddings [2, D], the threshold -> a row with the score and the decision."""
-    score = float(embeddings[0] @ embeddings[1])
+    first, second = pairs.unit(embeddings)
+    score = float(first @ second)
     return [{'input': names[0], 'other': names[1], **decided(score, limit)}]
 
 
@@ -42,7 +43,7 @@ def gallery(
 ) -> list[dict]:
     """For each example the `most` nearest of a gallery, nearest first, each as a row."""
     rows = []
-    for name, scores in zip(names, embeddings @ theirs.T):
+    for name, scores in zip(names, pairs.unit(embeddings) @ pairs.unit(theirs).T):
         for rank, n in enumerate(np.argsort(-scores, kind='stable')[:most], 1):
             found = decided(float(scores[n]), limit)
             rows.append({'input': name, 'rank': rank, 'other': known[n], **found})

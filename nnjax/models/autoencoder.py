@@ -157,8 +157,8 @@ class VAE(Autoencoder):
     A variational autoencoder (Kingma and Welling, Auto-encoding variational Bayes, 2014): 'code' is
     the mean of a code's distribution, 'log_variance' the logarithm of its variance, and the K
     reconstructions are of codes drawn from it. In training one is drawn, by the 'dropout' key and
-    the example's position in the global batch; in evaluation four, at the same places about the mean
-    for every example, so that the bound is a function of the example alone. Fields are those of
+    the example's position in the global batch; in evaluation four, by the example's own numbers, so
+    that the bound is a function of the example alone. Fields are those of
     `Autoencoder`.
     """
 
@@ -171,7 +171,8 @@ class VAE(Autoencoder):
             draw = lambda key: jax.random.normal(jax.random.fold_in(key, 2), (1, self.code))
             places = jax.vmap(draw)(layers.example_keys(self, len(x)))
         else:
-            half = jax.random.normal(jax.random.key(0), (1, DRAWS // 2, self.code))
+            draw = lambda key: jax.random.normal(key, (DRAWS // 2, self.code))
+            half = jax.vmap(draw)(_own_keys(seen))
             places = jnp.concatenate([half, -half], 1)  # so that their mean is the mean
         codes = mean[:, None] + jnp.exp(0.5 * log_variance)[:, None] * places
         drawn = self.decode(codes.reshape(-1, self.code))
@@ -182,3 +183,12 @@ class VAE(Autoencoder):
     def encode(self, x: jax.Array) -> jax.Array:
         """x [N, *shape] -> the means of their codes [N, code]."""
         return jnp.split(self.encoder(self._checked(x)), 2, -1)[0]
+
+
+def _own_keys(x: jax.Array) -> jax.Array:
+    """x [N, ...] -> a key for each example, a function of its numbers alone."""
+    bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32), jnp.uint32).reshape(len(x), -1)
+    odd = 2 * jnp.arange(bits.shape[1], dtype=jnp.uint32)[None] + jnp.uint32(2654435761)
+    mixed = (bits ^ (bits >> 15)) * odd
+    hashes = jnp.sum(mixed ^ (mixed >> 13), 1, dtype=jnp.uint32)
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), hashes)

@@ -74,6 +74,11 @@ def margin_logits(cosine: jax.Array, target: jax.Array, angle, drop) -> jax.Arra
     return jnp.where(target > 0, turned - drop, cosine)
 
 
+def unit(embeddings: np.ndarray) -> np.ndarray:
+    """Rows [N, D] brought to length 1: means of unit vectors, over views, are shorter."""
+    return embeddings / np.maximum(np.linalg.norm(embeddings, axis=-1, keepdims=True), 1e-12)
+
+
 def scores(embeddings: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings [N, D], labels [N] -> scores of all pairs of one identity and of all of two.
 
@@ -83,6 +88,7 @@ def scores(embeddings: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.n
         rows = np.arange(MOST) * len(labels) // MOST
         embeddings, labels = embeddings[rows], labels[rows]
     first, second = np.triu_indices(len(labels), 1)
+    embeddings = unit(embeddings)
     values = (embeddings @ embeddings.T)[first, second]
     equal = labels[first] == labels[second]
     return values[equal], values[~equal]

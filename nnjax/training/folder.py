@@ -136,6 +136,10 @@ class RunFolder(Folder):
         fingerprint = data.train.fingerprint
         super().create(config, experiment, fingerprint, prepare=digest(preparation.statistics))
 
+    def replace(self, step: int) -> None:
+        """Sets the config aside as config-STEP.json: from that step on another one holds."""
+        os.replace(self.path / self.FILE, self.path / f'config-{step}.json')
+
     def description(self) -> Dataset:
         """The data that the run was trained on, without its examples.
 

@@ -38,7 +38,8 @@ def train(
       config: an experiment's config.
       workdir: the run folder; None writes nothing.
       experiment: the name saved with the run.
-      force: resume even though the config differs from the saved one.
+      force: resume even though the config differs from the saved one, which is set aside; a
+        finished run goes on to a larger `total`.
       tensorboard: also write TensorBoard events (needs the extra and a workdir).
       quiet: no progress on the terminal.
 
@@ -51,20 +52,22 @@ def train(
         target=importlib.import_module, args=('orbax.checkpoint',), daemon=True
     ).start()
     folder = RunFolder(workdir) if workdir is not None else None
+    forced = bool(force and folder and folder.exists)
     if folder and folder.exists:
         _same_config(folder, config, force)
-        if record := folder.finished():
+        if (record := folder.finished()) and not (force and folder.changes(config)):
             return Result(_numbers(record), folder.records(), folder=folder.path)
     if tensorboard:
         events.require()
-    made = setup(config, folder.statistics() if folder and folder.exists and not force else None)
-    if folder and folder.exists and not force:
+    goes_on = folder and folder.exists and not force
+    made = setup(config, folder.statistics() if goes_on else None)
+    if goes_on:
         _same_data(folder, made.dataset.train.fingerprint)
     hosts.same('config', json.dumps(configs.to_json(config), sort_keys=True))
     hosts.same('data', made.dataset.train.fingerprint)
     hosts.same('statistics', digest(made.prepare.statistics))
     with contextlib.ExitStack() as stack:
-        run = Run(made, folder, experiment, quiet)
+        run = Run(made, folder, experiment, quiet, forced)
         if tensorboard and run.folder:
             run.listeners.append(events.writer(folder.path))
         stack.callback(run.close)

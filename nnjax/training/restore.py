@@ -55,7 +55,7 @@ def run(
     found = checkpoints.restore({'carry': carry, 'best': best}, made.placement.sharding, step)
     checkpoints.close()
     state, best = found['carry'].state, found['best']
-    if checkpoint == 'best' and best and np.isfinite(best['value']):
+    if checkpoint == 'best':
         state = runner.best_state(state, best)
     return made, state
 

@@ -53,7 +53,14 @@ class Run:
     Of several processes the first writes the records; all write the checkpoints.
     """
 
-    def __init__(self, made: Setup, folder: RunFolder | None, experiment: str, quiet: bool):
+    def __init__(
+        self,
+        made: Setup,
+        folder: RunFolder | None,
+        experiment: str,
+        quiet: bool,
+        force: bool = False,
+    ):
         self.made, self.stop = made, False
         self.folder = folder if hosts.first() else None  # where this process writes
         resumes = folder and checkpoint.steps(folder.checkpoints)
@@ -69,7 +76,7 @@ class Run:
         self.step, self.records, self.listeners = 0, [], []
         self._checkpoints = None
         if folder:
-            self._open(folder, experiment)
+            self._open(folder, experiment, force)
         self._stream = None if made.resident else feed.stream(made, self.step)
         self._chunked = runner.chunked(made)
         self._progress = Progress(made.total, self.step, quiet or not hosts.first())
@@ -83,8 +90,8 @@ class Run:
         if folder:
             self.hooks.append(Hook(every(config.save_every), self.save))
 
-    def _open(self, folder: RunFolder, experiment: str) -> None:
-        """Creates the run folder, or goes on from its latest checkpoint."""
+    def _open(self, folder: RunFolder, experiment: str, force: bool) -> None:
+        """Creates the run folder, or goes on from its latest checkpoint; `force` is `loop.train`'s."""
         hosts.barrier()  # all have seen the folder as it was
         if self.folder and not folder.exists:
             folder.create(self.made.config, experiment, self.made.dataset, self.made.prepare)
@@ -102,6 +109,9 @@ class Run:
             self._checkpoints.save(0, self._saved())
             self._checkpoints.wait()  # from here on `init_from` is not read again
         if self.folder:
+            if force:
+                folder.replace(self.step)
+                folder.create(self.made.config, experiment, self.made.dataset, self.made.prepare)
             folder.truncate(self.step)
         hosts.barrier()
         self.records = folder.records()
@@ -242,12 +252,13 @@ class Run:
             kept = evaluate.kept(made, source, predictions, state)  # of shared arrays: by all
             if self.folder:
                 self.folder.save_predictions(split, kept)
-        best_step = int(self.best['step']) if self.best else self.step
+        found = self.best and np.isfinite(self.best['value'])
+        best_step = int(self.best['step']) if found else self.step
         record = self._record(
             split, metrics, best_step=best_step, parameters=paths.size(state.params), finished=True
         )
         self._progress.show(record)
-        params = self.best['params'] if self.best else state.best_params
+        params = self.best['params'] if found else self.carry.state.best_params
         return Result(
             metrics, self.records, self.carry.state, params, self.folder and self.folder.path
         )

@@ -134,10 +134,19 @@ def first(made: Setup, state: State) -> tuple[Carry, dict]:
 
 
 def best_state(state: State, best: dict) -> State:
-    """The state with the best parameters so far, where there are any."""
-    if not best:
+    """The state with the best parameters so far; of lanes [L, ...] each has its own.
+
+    Where no evaluation gave a number there are none: the parameters stay as they are.
+    """
+    found = np.isfinite(jax.device_get(best['value'])) if best else np.bool_(False)
+    if not found.any():
         return state
-    return state.replace(params=best['params'], ema=None, model_state=best['model_state'])
+    kept = {'params': best['params'], 'model_state': best['model_state']}
+    if not found.all():
+        own = {'params': state.best_params, 'model_state': state.model_state}
+        rows = lambda x: found.reshape(found.shape + (1,) * (x.ndim - found.ndim))
+        kept = jax.tree.map(lambda a, b: jnp.where(rows(a), a, b), kept, own)
+    return state.replace(ema=None, **kept)
 
 
 def empty(sums: step.Sums) -> step.Sums:

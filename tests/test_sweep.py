@@ -145,6 +145,16 @@ def test_the_winner_is_a_run_folder(tmp_path, capsys):
     assert again.state is None and again.metrics['accuracy'] == pytest.approx(final['accuracy'])
 
 
+def test_the_winners_predictions_are_made_with_its_own_numbers(tmp_path):
+    """Not with those of the first point of its program."""
+    points = sweeps.product({'task.smoothing': [0.9, 0.0]})
+    result = sweep(config(), points, tmp_path / 'w')
+    assert result.rows[0].changes == {'task.smoothing': 0.0}
+    (final,) = [r for r in result.records if r['point'] == 1 and r.get('finished')]
+    with np.load(tmp_path / 'w' / 'best' / 'predictions' / 'test.npz') as file:
+        assert file['loss'].mean() == pytest.approx(final['loss'], rel=1e-5)
+
+
 def test_a_lane_that_diverges_ends_alone():
     points = [{'optim.lr': 0.01}, {'optim.lr': 1e30}, {'optim.lr': 0.003}]
     c = config(optim__name='sgd', optim__weight_decay=0.0)

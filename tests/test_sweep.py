@@ -244,6 +244,33 @@ def test_a_population_copies_the_better_with_changed_numbers():
     assert last[0] < alone[0] and last[3] < alone[3]
 
 
+def test_what_a_population_ends_with_is_what_the_table_and_the_winner_say(tmp_path):
+    """Numbers stay in their fields' ranges; a length of training stays one, and of whole steps."""
+    c = config(total='16 steps', eval_every='4 steps', best='max accuracy')
+    point = {'optim.b1': 0.95, 'optim.warmup': '25%', 'total': '16 steps'}
+    points = [{**point, 'optim.lr': lr, 'seed': seed} for lr in (1e-7, 0.01) for seed in (0, 1)]
+    result = sweep(c, points, tmp_path / 'w', population=rungs.Population('4 steps', part=0.5))
+    copies = [r for r in result.records if 'copied_from' in r]
+    for record in copies:
+        assert record['changed'].keys() == {'optim.b1', 'optim.warmup', 'optim.lr'}
+        assert record['changed']['optim.b1'] < 1
+    last = {r['point']: r['changed'] for r in copies}
+    assert {0, 1} <= last.keys()
+    for row in result.rows:
+        for lane in row.lanes:
+            whole = {**points[lane.index], **last.get(lane.index, {})}
+            assert row.changes == {n: v for n, v in whole.items() if n != 'seed'}
+        assert len(row.lanes) == 1 or not last.keys() & {lane.index for lane in row.lanes}
+    saved = RunFolder(tmp_path / 'w' / 'best').config()[1]
+    assert {**result.rows[0].changes, 'seed': saved.seed} == {
+        path: value for path, value in configs.leaves(saved) if path in points[0]
+    }
+    winner = result.rows[0].lanes[0]
+    (final,) = [r for r in result.records if r['point'] == winner.index and r.get('finished')]
+    with np.load(tmp_path / 'w' / 'best' / 'predictions' / 'test.npz') as file:
+        assert winner.changed and file['loss'].mean() == pytest.approx(final['loss'], rel=1e-5)
+
+
 @pytest.mark.parametrize(
     'kind', ['plain', *(pytest.param(k, marks=pytest.mark.slow) for k in ('halving', 'population'))]
 )

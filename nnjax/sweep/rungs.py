@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from nnjax import duration
+from nnjax import config as configs
+from nnjax import duration, schema
 from nnjax.errors import UserError
 from nnjax.sweep.points import configuration
 from nnjax.training import loop
@@ -127,7 +128,8 @@ class Population:
     """Population-based training (Jaderberg et al., 2017, arXiv 1711.09846), truncation selection.
 
     At every exchange the worst quarter of the lanes goes on from copies of the best quarter, with
-    each swept number multiplied by 0.8 or 1.25. Seeds, and so data and noise, stay a lane's own.
+    each swept number multiplied by 0.8 or 1.25, by whichever keeps it in its field's range, else by
+    neither. Seeds, and so data and noise, stay a lane's own.
 
     Attributes:
       every: between two exchanges.
@@ -161,8 +163,7 @@ class Population:
             changed[lane] = {}
             for path in lanes.swept:
                 leaf = _at(numbers, path)
-                leaf[lane] = leaf[source] * rng.choice(self.factors)
-                changed[lane][path] = float(leaf[lane])
+                leaf[lane], changed[lane][path] = self._varied(lanes, path, leaf[source], rng)
         lanes.exchange(sources, numbers)
         log.write(
             [
@@ -175,6 +176,26 @@ class Population:
             ]
         )
         lanes.save()
+
+    def _varied(self, lanes, path: str, number: np.ndarray, rng) -> tuple[np.ndarray, Any]:
+        """A field's number -> another one of its range, as the step takes it and as a config does."""
+        field = configs.field_of(lanes.made.config, path)[2]
+        steps = isinstance(lanes.points[0][path], str)  # of a duration
+        for factor in (*rng.permutation(self.factors), 1):
+            new = np.asarray(number * factor, number.dtype)
+            new = np.round(new) if steps else new
+            value = f'{new:.0f} steps' if steps else new.tolist()
+            if _allowed(field, value, path):
+                break
+        return new, value
+
+
+def _allowed(field: schema.Field, value: Any, path: str) -> bool:
+    try:
+        field.check(value, path)
+    except UserError:
+        return False
+    return True
 
 
 def _at(tree: dict, path: str):

@@ -44,7 +44,8 @@ def write(
     aside = folder.path / '.best'  # a kill leaves no half of it
     shutil.rmtree(aside, ignore_errors=True)
     run = RunFolder(aside)
-    run.create(plan.apply(config, points[point]), experiment, own.dataset, own.prepare)
+    changed = {**rows[0].changes, 'seed': points[point]['seed']}
+    run.create(plan.apply(config, changed), experiment, own.dataset, own.prepare)
     saved = Checkpoints(run.checkpoints)
     saved.save(int(lane['carry'].state.step), lane)
     saved.close()

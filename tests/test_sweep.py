@@ -203,6 +203,25 @@ def test_lanes_are_scored_as_solo_runs_are(tmp_path):
         )
 
 
+def test_patience_waits_for_a_score_as_a_solo_run_does():
+    """Between two scorings nothing is known of what marks the best."""
+    c = config(
+        total='48 steps',
+        eval_every='4 steps',
+        score_every='12 steps',
+        best='max macro_f1',
+        patience='8 steps',
+    )
+    points = [{'optim.lr': 0.01}, {'optim.lr': 1e-7}]
+    result = sweep(c, points)
+    ends = {r['point']: r for r in result.records if r.get('finished')}
+    for number, point in enumerate(points):
+        alone = solo(c, point).records[-1]
+        for name in ('step', 'best_step'):
+            assert ends[number][name] == alone[name]
+    assert 12 < ends[1]['step'] < 48
+
+
 def test_halving_drops_the_worse_at_each_rung():
     c = config(total='48 steps', eval_every='4 steps')
     axes = {'optim.lr': [10.0**-n for n in (1, 2, 3, 4, 5, 6, 7, 8, 9)]}

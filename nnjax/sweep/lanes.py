@@ -195,7 +195,8 @@ class Lanes:
         if self.made.config.patience and self.step < self.made.total:
             patience = self.made.steps(self.made.config.patience)
             best = self._seats.by_lane(tree['best']['step'])
-            ended = [lane for lane, at in best.items() if self.step - at >= patience]
+            late = lambda lane: self.step - best[lane] >= patience
+            ended = [lane for lane, record in found.items() if metric in record and late(lane)]
             self._score(ended)
             self._leave(ended)
         self._window_began += time.monotonic() - began

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+import types
+from importlib import metadata
 
 import jax
 import numpy as np
@@ -547,6 +549,64 @@ def test_a_share_that_fails_is_named_with_its_log(tmp_path):
     whole = shares.create(config(), [{'optim.lr': 0.01}], tmp_path / 'w', 'digits_mlp', 1)
     with pytest.raises(UserError, match=r'share 0 failed: .*nothing_of_the_kind.*0\.log'):
         shares.run(whole, 'nothing_of_the_kind', 1, lambda text: None)
+
+
+def test_workers_share_the_gpus_that_the_user_gave(tmp_path, monkeypatch):
+    """And where there are none, nothing is set."""
+    whole = shares.create(
+        config(), sweeps.product({'optim.lr': [0.1, 0.2, 0.3]}), tmp_path / 'w', 'digits_mlp', 3
+    )
+    show = [sys.executable, '-c', 'import os; print(os.environ.get("CUDA_VISIBLE_DEVICES"))']
+    monkeypatch.setattr(shares, 'command', lambda whole, share, spec: show)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    for gpus, expected in ((['2', '3'], ['2', '3', '2']), ([], ['None'] * 3)):
+        shares.run(whole, '', 3, lambda text: None, gpus)
+        logs = [shares.folder(whole, n).with_suffix('.log') for n in range(3)]
+        assert [path.read_text().split()[-1] for path in logs] == expected
+
+
+def test_gpus_are_counted_without_jax(tmp_path, monkeypatch):
+    plugins = [metadata.EntryPoint('xla_cuda12', '', 'jax_plugins')]
+    monkeypatch.setattr(shares, 'DEVICES', tmp_path)
+    monkeypatch.setattr(shares.metadata, 'entry_points', lambda group: plugins)
+    settings = types.SimpleNamespace(jax_platforms=None)
+    monkeypatch.setattr(shares, 'jax', types.SimpleNamespace(config=settings))
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0')
+    assert shares.gpus() == []
+    for name in ('nvidia0', 'nvidia1', 'nvidiactl'):
+        (tmp_path / name).touch()
+    for visible, expected in (('3, 1', ['3', '1']), ('', []), ('-1', []), (None, ['0', '1'])):
+        if visible is None:
+            monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
+        else:
+            monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
+        assert shares.gpus() == expected
+    settings.jax_platforms = 'cpu'
+    assert shares.gpus() == []
+    settings.jax_platforms = None
+    plugins.clear()  # a JAX for CPUs
+    assert shares.gpus() == []
+
+
+def test_a_signal_ends_the_processes_too(tmp_path, monkeypatch):
+    whole = shares.create(config(), [{'optim.lr': 0.01}], tmp_path / 'w', 'digits_mlp', 1)
+    sleep = [sys.executable, '-c', 'import time; time.sleep(60)']
+    monkeypatch.setattr(shares, 'command', lambda whole, share, spec: sleep)
+    monkeypatch.setattr(shares, 'PATIENCE', 0)
+    made, real = [], subprocess.Popen
+    monkeypatch.setattr(subprocess, 'Popen', lambda *a, **k: made.append(real(*a, **k)) or made[-1])
+
+    def unnoted(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, unnoted)
+    try:
+        with pytest.raises(Interrupted, match='stopped by SIGTERM; the same command') as caught:
+            shares.run(whole, '', 1, lambda text: os.kill(os.getpid(), signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught.value.exit_code == 130
+    assert [process.poll() for process in made] == [-signal.SIGTERM]
 
 
 @pytest.mark.parametrize('name', sorted(p.stem for p in (ROOT / 'experiments').glob('*.py')))

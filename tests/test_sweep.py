@@ -486,6 +486,19 @@ def test_too_little_memory_for_one_lane(monkeypatch):
         sweep(config(), [{'optim.lr': 0.01}])
 
 
+def test_a_machine_without_linux_has_memory_and_cores(tmp_path, monkeypatch):
+    from nnjax.ops.native import library
+    from nnjax.sweep import width
+
+    monkeypatch.delattr(os, 'sched_getaffinity')
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    assert library.threads() == os.cpu_count()
+    told, _ = width._room()
+    monkeypatch.setattr(width, 'MEMINFO', tmp_path / 'absent')
+    every, where = width._room()
+    assert every >= told > 0 and where == 'this machine'
+
+
 @pytest.mark.slow
 def test_a_convolution_net_sweeps_without_kernels_too(monkeypatch, kernels):
     c = config(

@@ -241,6 +241,16 @@ def test_halving_drops_the_worse_at_each_rung():
     assert [row.state for row in result.rows].count('finished') == 1
 
 
+@pytest.mark.parametrize('how', ['halving', 'population'])
+def test_lanes_are_not_ranked_by_a_score_that_was_not_measured(how):
+    more = {'halving': rungs.Halving(2, '6 steps'), 'population': rungs.Population('6 steps', 0.5)}
+    c = config(eval_every='6 steps', score_every='12 steps', best='max macro_f1')
+    axes = {'optim.lr': [1e-7, 0.01]}
+    result = sweep(c, sweeps.product(axes), **{how: more[how]})
+    acted = {(r['point'], r['step']) for r in result.records if {'dropped', 'changed'} & set(r)}
+    assert min(acted) == (0, 12) and not any(step == 6 for _, step in acted)
+
+
 def test_halving_compares_programs_too():
     axes = {'model.hidden': [(16,), (8,)], 'optim.lr': [0.01, 1e-6]}
     c = config(total='24 steps')

@@ -24,7 +24,8 @@ from nnjax.training.hook import Hook
 class Halving:
     """Successive halving (Jamieson & Talwalkar, 2016, arXiv 1502.07943) of configurations.
 
-    A configuration stays or goes with all its seeds, by their mean.
+    A configuration stays or goes with all its seeds, by their mean. Where the metric is a score, all
+    go on at rungs whose validation is not scored.
 
     Attributes:
       keep: of so many configurations one goes on at each rung.
@@ -66,7 +67,7 @@ def halve(
                 lanes.evaluate()
             last |= _valid(log.records, lanes.indices, at)
         points = {p: point for lanes in waves for p, point in zip(lanes.indices, lanes.points)}
-        gone = _worst(last, points, best, halving.keep)
+        gone = _worst(last, points, best, halving.keep) if _measured(last, best) else set()
         for lanes in waves:
             here = {
                 lane: last[lanes.indices[lane]]
@@ -94,6 +95,11 @@ def _valid(records, indices, step: int) -> dict[int, dict]:
         for r in records
         if r['split'] == 'valid' and r['step'] == step and r['point'] in wanted
     }
+
+
+def _measured(records: dict[int, dict], best: tuple[str, str]) -> bool:
+    """Whether all have the metric; a score is not in every validation."""
+    return all(best[1] in record for record in records.values())
 
 
 def _worst(last: dict[int, dict], points: dict[int, dict], best, keep: int) -> set[int]:
@@ -150,6 +156,8 @@ class Population:
         if lanes.step == lanes.made.total:
             return
         values = _valid(log.records, lanes.indices, lanes.step)
+        if not _measured(values, best):
+            return
         order = [lanes.indices.index(point) for point in ranked(values, best)]
         order = [lane for lane in order if lane in set(lanes.lanes)]
         count = int(len(order) * self.part)

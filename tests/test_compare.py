@@ -364,6 +364,22 @@ def test_what_cannot_be_compared_is_told_in_a_line(tmp_path):
     assert 'damaged' in refuse([a, b])
 
 
+def test_losses_of_different_tasks_are_refused(tmp_path):
+    a = save_run(tmp_path / 'a', best='min loss')
+    smooth = save_run(tmp_path / 'smooth', seed=1, best='min loss', task__smoothing=0.3)
+    said = refuse([a, smooth])
+    assert 'task.smoothing: 0.1, 0.3' in said and '--metric=NAME' in said
+    assert 'task.smoothing' in refuse([a, save_run(tmp_path / 'b', best='min loss'), smooth])
+    compare.compare([a, smooth], 'accuracy')
+    path = tmp_path / 'b' / 'config.json'
+    saved = json.loads(path.read_text())
+    saved['config']['task'] = configs.to_json(configs.load('digits_vae'))['task']
+    path.write_text(json.dumps(saved))
+    assert 'task.fn: nnjax.tasks.classification, nnjax.tasks.vae' in refuse([a, str(path.parent)])
+    faster = save_run(tmp_path / 'c', best='min loss', optim__lr=0.5)
+    assert compare.compare([a, faster]).metric == 'loss'
+
+
 def test_the_command_prints_and_writes_a_page(tmp_path, capsys):
     a, b = save_run(tmp_path / 'a', 0.9), save_run(tmp_path / 'b', 0.8, seed=1)
     page = tmp_path / 'page.html'

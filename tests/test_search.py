@@ -316,6 +316,41 @@ def test_pruned_trials_cost_less(prune, pruned, tmp_path):
     assert not dropped.keys() & {r['point'] for r in result.records if r.get('finished')}
 
 
+SCORED = {'best': 'max macro_f1', 'score_every': '20 steps'}
+
+
+def test_a_score_is_searched_for_where_it_is_measured(tmp_path):
+    """Pruning passes over the validations between two scorings."""
+    how = Search(trials=6, batch=3, prune='halving')
+    result = run(how, tmp_path / 'w', **SCORED)
+    numbers, pruned = dict(SweepFolder(tmp_path / 'w').plan()['trials']), 0
+    for trial in found(tmp_path / 'w').trials:
+        mine = [r for r in result.records if r['point'] == numbers[trial.number][0]]
+        (first,) = [r for r in mine if r['step'] == 20 and r['split'] == 'valid'][:1]
+        assert trial.intermediate_values == {2: pytest.approx(first['macro_f1'])}
+        if trial.state == STATES.COMPLETE:
+            assert trial.value == mine[-1]['best_value'] and mine[-1]['best_step'] in (20, 40)
+        else:
+            pruned += 1
+            assert mine[-1]['dropped'] and mine[-1]['step'] == 20
+    assert 0 < pruned < 6
+
+
+@pytest.mark.parametrize(
+    ('more', 'how', 'message'),
+    [
+        ({'best': 'max macro_f2'}, Search(), "no metric 'macro_f2'.*macro_f1"),
+        ({}, Search(objectives=('max macro_f1', 'min mcro_f1')), "no 'mcro_f1'.* macro_f1"),
+        ({}, Search(objectives=('min loss', 'max macro_f1')), "score_every='10 steps'"),
+        ({'score_every': 'None'}, Search(), 'scores by score_every'),
+    ],
+)
+def test_a_score_that_is_not_there_is_told_at_the_first_scoring(more, how, message):
+    with pytest.raises(UserError, match=message) as error:
+        run(how, space={'optim.lr': [0.01]}, **{**SCORED, **more})
+    assert len(str(error.value).splitlines()) == 1
+
+
 def test_several_objectives_are_read_at_the_best_step(tmp_path):
     lines = []
     how = Search(trials=9, batch=3, objectives=('max accuracy', 'min loss', 'min parameters'))

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+import types
+from importlib import metadata
 
 import jax
 import numpy as np
@@ -145,6 +147,16 @@ def test_the_winner_is_a_run_folder(tmp_path, capsys):
     assert again.state is None and again.metrics['accuracy'] == pytest.approx(final['accuracy'])
 
 
+def test_the_winners_predictions_are_made_with_its_own_numbers(tmp_path):
+    """Not with those of the first point of its program."""
+    points = sweeps.product({'task.smoothing': [0.9, 0.0]})
+    result = sweep(config(), points, tmp_path / 'w')
+    assert result.rows[0].changes == {'task.smoothing': 0.0}
+    (final,) = [r for r in result.records if r['point'] == 1 and r.get('finished')]
+    with np.load(tmp_path / 'w' / 'best' / 'predictions' / 'test.npz') as file:
+        assert file['loss'].mean() == pytest.approx(final['loss'], rel=1e-5)
+
+
 def test_a_lane_that_diverges_ends_alone():
     points = [{'optim.lr': 0.01}, {'optim.lr': 1e30}, {'optim.lr': 0.003}]
     c = config(optim__name='sgd', optim__weight_decay=0.0)
@@ -193,6 +205,25 @@ def test_lanes_are_scored_as_solo_runs_are(tmp_path):
         )
 
 
+def test_patience_waits_for_a_score_as_a_solo_run_does():
+    """Between two scorings nothing is known of what marks the best."""
+    c = config(
+        total='48 steps',
+        eval_every='4 steps',
+        score_every='12 steps',
+        best='max macro_f1',
+        patience='8 steps',
+    )
+    points = [{'optim.lr': 0.01}, {'optim.lr': 1e-7}]
+    result = sweep(c, points)
+    ends = {r['point']: r for r in result.records if r.get('finished')}
+    for number, point in enumerate(points):
+        alone = solo(c, point).records[-1]
+        for name in ('step', 'best_step'):
+            assert ends[number][name] == alone[name]
+    assert 12 < ends[1]['step'] < 48
+
+
 def test_halving_drops_the_worse_at_each_rung():
     c = config(total='48 steps', eval_every='4 steps')
     axes = {'optim.lr': [10.0**-n for n in (1, 2, 3, 4, 5, 6, 7, 8, 9)]}
@@ -208,6 +239,16 @@ def test_halving_drops_the_worse_at_each_rung():
         kept = [r['loss'] for r in valid if r['point'] not in gone]
         assert max(kept) <= min(r['loss'] for r in those)
     assert [row.state for row in result.rows].count('finished') == 1
+
+
+@pytest.mark.parametrize('how', ['halving', 'population'])
+def test_lanes_are_not_ranked_by_a_score_that_was_not_measured(how):
+    more = {'halving': rungs.Halving(2, '6 steps'), 'population': rungs.Population('6 steps', 0.5)}
+    c = config(eval_every='6 steps', score_every='12 steps', best='max macro_f1')
+    axes = {'optim.lr': [1e-7, 0.01]}
+    result = sweep(c, sweeps.product(axes), **{how: more[how]})
+    acted = {(r['point'], r['step']) for r in result.records if {'dropped', 'changed'} & set(r)}
+    assert min(acted) == (0, 12) and not any(step == 6 for _, step in acted)
 
 
 def test_halving_compares_programs_too():
@@ -232,6 +273,33 @@ def test_a_population_copies_the_better_with_changed_numbers():
     last = {r['point']: r['loss'] for r in result.records if r.get('finished')}
     alone = {n: solo(c, {'optim.lr': lr}).metrics['loss'] for n, lr in enumerate(axes['optim.lr'])}
     assert last[0] < alone[0] and last[3] < alone[3]
+
+
+def test_what_a_population_ends_with_is_what_the_table_and_the_winner_say(tmp_path):
+    """Numbers stay in their fields' ranges; a length of training stays one, and of whole steps."""
+    c = config(total='16 steps', eval_every='4 steps', best='max accuracy')
+    point = {'optim.b1': 0.95, 'optim.warmup': '25%', 'total': '16 steps'}
+    points = [{**point, 'optim.lr': lr, 'seed': seed} for lr in (1e-7, 0.01) for seed in (0, 1)]
+    result = sweep(c, points, tmp_path / 'w', population=rungs.Population('4 steps', part=0.5))
+    copies = [r for r in result.records if 'copied_from' in r]
+    for record in copies:
+        assert record['changed'].keys() == {'optim.b1', 'optim.warmup', 'optim.lr'}
+        assert record['changed']['optim.b1'] < 1
+    last = {r['point']: r['changed'] for r in copies}
+    assert {0, 1} <= last.keys()
+    for row in result.rows:
+        for lane in row.lanes:
+            whole = {**points[lane.index], **last.get(lane.index, {})}
+            assert row.changes == {n: v for n, v in whole.items() if n != 'seed'}
+        assert len(row.lanes) == 1 or not last.keys() & {lane.index for lane in row.lanes}
+    saved = RunFolder(tmp_path / 'w' / 'best').config()[1]
+    assert {**result.rows[0].changes, 'seed': saved.seed} == {
+        path: value for path, value in configs.leaves(saved) if path in points[0]
+    }
+    winner = result.rows[0].lanes[0]
+    (final,) = [r for r in result.records if r['point'] == winner.index and r.get('finished')]
+    with np.load(tmp_path / 'w' / 'best' / 'predictions' / 'test.npz') as file:
+        assert winner.changed and file['loss'].mean() == pytest.approx(final['loss'], rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -428,6 +496,19 @@ def test_too_little_memory_for_one_lane(monkeypatch):
         sweep(config(), [{'optim.lr': 0.01}])
 
 
+def test_a_machine_without_linux_has_memory_and_cores(tmp_path, monkeypatch):
+    from nnjax.ops.native import library
+    from nnjax.sweep import width
+
+    monkeypatch.delattr(os, 'sched_getaffinity')
+    monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
+    assert library.threads() == os.cpu_count()
+    told, _ = width._room()
+    monkeypatch.setattr(width, 'MEMINFO', tmp_path / 'absent')
+    every, where = width._room()
+    assert every >= told > 0 and where == 'this machine'
+
+
 @pytest.mark.slow
 def test_a_convolution_net_sweeps_without_kernels_too(monkeypatch, kernels):
     c = config(
@@ -491,6 +572,64 @@ def test_a_share_that_fails_is_named_with_its_log(tmp_path):
     whole = shares.create(config(), [{'optim.lr': 0.01}], tmp_path / 'w', 'digits_mlp', 1)
     with pytest.raises(UserError, match=r'share 0 failed: .*nothing_of_the_kind.*0\.log'):
         shares.run(whole, 'nothing_of_the_kind', 1, lambda text: None)
+
+
+def test_workers_share_the_gpus_that_the_user_gave(tmp_path, monkeypatch):
+    """And where there are none, nothing is set."""
+    whole = shares.create(
+        config(), sweeps.product({'optim.lr': [0.1, 0.2, 0.3]}), tmp_path / 'w', 'digits_mlp', 3
+    )
+    show = [sys.executable, '-c', 'import os; print(os.environ.get("CUDA_VISIBLE_DEVICES"))']
+    monkeypatch.setattr(shares, 'command', lambda whole, share, spec: show)
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    for gpus, expected in ((['2', '3'], ['2', '3', '2']), ([], ['None'] * 3)):
+        shares.run(whole, '', 3, lambda text: None, gpus)
+        logs = [shares.folder(whole, n).with_suffix('.log') for n in range(3)]
+        assert [path.read_text().split()[-1] for path in logs] == expected
+
+
+def test_gpus_are_counted_without_jax(tmp_path, monkeypatch):
+    plugins = [metadata.EntryPoint('xla_cuda12', '', 'jax_plugins')]
+    monkeypatch.setattr(shares, 'DEVICES', tmp_path)
+    monkeypatch.setattr(shares.metadata, 'entry_points', lambda group: plugins)
+    settings = types.SimpleNamespace(jax_platforms=None)
+    monkeypatch.setattr(shares, 'jax', types.SimpleNamespace(config=settings))
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '0')
+    assert shares.gpus() == []
+    for name in ('nvidia0', 'nvidia1', 'nvidiactl'):
+        (tmp_path / name).touch()
+    for visible, expected in (('3, 1', ['3', '1']), ('', []), ('-1', []), (None, ['0', '1'])):
+        if visible is None:
+            monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
+        else:
+            monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
+        assert shares.gpus() == expected
+    settings.jax_platforms = 'cpu'
+    assert shares.gpus() == []
+    settings.jax_platforms = None
+    plugins.clear()  # a JAX for CPUs
+    assert shares.gpus() == []
+
+
+def test_a_signal_ends_the_processes_too(tmp_path, monkeypatch):
+    whole = shares.create(config(), [{'optim.lr': 0.01}], tmp_path / 'w', 'digits_mlp', 1)
+    sleep = [sys.executable, '-c', 'import time; time.sleep(60)']
+    monkeypatch.setattr(shares, 'command', lambda whole, share, spec: sleep)
+    monkeypatch.setattr(shares, 'PATIENCE', 0)
+    made, real = [], subprocess.Popen
+    monkeypatch.setattr(subprocess, 'Popen', lambda *a, **k: made.append(real(*a, **k)) or made[-1])
+
+    def unnoted(number, frame):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, unnoted)
+    try:
+        with pytest.raises(Interrupted, match='stopped by SIGTERM; the same command') as caught:
+            shares.run(whole, '', 1, lambda text: os.kill(os.getpid(), signal.SIGTERM))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert caught.value.exit_code == 130
+    assert [process.poll() for process in made] == [-signal.SIGTERM]
 
 
 @pytest.mark.parametrize('name', sorted(p.stem for p in (ROOT / 'experiments').glob('*.py')))

@@ -58,7 +58,7 @@ def compare(folders: Sequence[str], metric: str | None = None) -> Comparison:
 
     Raises:
       UserError: fewer than two folders, one named twice, not finished, on other data, or without
-        the metric.
+        the metric; losses of different tasks.
     """
     if len(folders) < 2:
         raise UserError('name two folders or more: nnjax compare RUN RUN')
@@ -74,6 +74,8 @@ def compare(folders: Sequence[str], metric: str | None = None) -> Comparison:
                 'choose with --metric=NAME'
             )
     metric = metric or first.best[1]
+    if metric == 'loss':
+        _same_task(found)
     couples = list(itertools.combinations(found, 2))
     tests = [test(a, b, metric) for a, b in couples]
     tried = [max(a.tried, b.tried) for a, b in couples]
@@ -92,6 +94,20 @@ def _distinct(folders: Sequence[str]) -> None:
             if (path := Path(part).resolve()) in seen:
                 raise UserError(f'{part} is named twice')
             seen.add(path)
+
+
+def _same_task(found: Sequence[Side]) -> None:
+    """Raises a UserError where a loss is not another's: its task, smoothing, class weights ..."""
+    for side in found[1:]:
+        changes = _changes(found[0], side)
+        paths = sorted(path for path in changes if path.startswith('task.'))
+        if paths:
+            path = 'task.fn' if 'task.fn' in paths else paths[0]
+            a, b = changes[path]
+            raise UserError(
+                f'the losses of {found[0].name} and {side.name} are not of one task '
+                f'({path}: {a}, {b}): choose another metric with --metric=NAME'
+            )
 
 
 def test(a: Side, b: Side, metric: str) -> Test:

@@ -63,7 +63,8 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_integer(
         'workers',
         None,
-        'of --runner=processes (default: one a core), tasks of --launcher (default: one for 8 points)',
+        'of --runner=processes (default: one a GPU, or one a core), '
+        'tasks of --launcher (default: one for 8 points)',
         flag_values=values,
         lower_bound=1,
     )
@@ -149,6 +150,8 @@ def _end(result, workdir) -> None:
 
 def _shared(parsed: options.Options, config, points, name: str) -> None:
     """Processes here, or tasks of a cluster, each with a share of the points."""
+    import jax
+
     from nnjax.ops.native import library
     from nnjax.sweep import shares
 
@@ -157,11 +160,13 @@ def _shared(parsed: options.Options, config, points, name: str) -> None:
         raise UserError('lanes are compared side by side: processes apart cannot do that')
     workdir = values.workdir or options.fresh(f'{name}-sweep')
     workers = cluster.tasks(values, len(points)) if values.launcher else values.workers
-    workers = workers or library.threads()
+    if gpus := shares.gpus():
+        jax.config.update('jax_platforms', 'cpu')  # their memory is the workers'
+    workers = workers or len(gpus) or library.threads()
     whole = shares.create(config, points, workdir, name, workers)
     if values.launcher:
         return cluster.submit(values, whole)
-    shares.run(whole, values.config, workers, _say(parsed))
+    shares.run(whole, values.config, workers, _say(parsed), gpus)
     _table(shares.collect(whole), workdir)
     _report(workdir)
 

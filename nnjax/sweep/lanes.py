@@ -92,7 +92,8 @@ class Lanes:
     @property
     def swept(self) -> list[str]:
         """The points' fields that are arguments of the step."""
-        return [path for path in self.points[0] if path in build.traced_paths(self.numbers)]
+        traced = {*build.traced_paths(self.numbers)} - {'total'}  # the same in all lanes
+        return [path for path in self.points[0] if path in traced]
 
     def _begin(self) -> Seats:
         """Every lane's start, or where the latest checkpoint has them."""
@@ -194,7 +195,8 @@ class Lanes:
         if self.made.config.patience and self.step < self.made.total:
             patience = self.made.steps(self.made.config.patience)
             best = self._seats.by_lane(tree['best']['step'])
-            ended = [lane for lane, at in best.items() if self.step - at >= patience]
+            late = lambda lane: self.step - best[lane] >= patience
+            ended = [lane for lane, record in found.items() if metric in record and late(lane)]
             self._score(ended)
             self._leave(ended)
         self._window_began += time.monotonic() - began

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from nnjax import duration
+from nnjax import config as configs
+from nnjax import duration, schema
 from nnjax.errors import UserError
 from nnjax.sweep.points import configuration
 from nnjax.training import loop
@@ -23,7 +24,8 @@ from nnjax.training.hook import Hook
 class Halving:
     """Successive halving (Jamieson & Talwalkar, 2016, arXiv 1502.07943) of configurations.
 
-    A configuration stays or goes with all its seeds, by their mean.
+    A configuration stays or goes with all its seeds, by their mean. Where the metric is a score, all
+    go on at rungs whose validation is not scored.
 
     Attributes:
       keep: of so many configurations one goes on at each rung.
@@ -65,7 +67,7 @@ def halve(
                 lanes.evaluate()
             last |= _valid(log.records, lanes.indices, at)
         points = {p: point for lanes in waves for p, point in zip(lanes.indices, lanes.points)}
-        gone = _worst(last, points, best, halving.keep)
+        gone = _worst(last, points, best, halving.keep) if _measured(last, best) else set()
         for lanes in waves:
             here = {
                 lane: last[lanes.indices[lane]]
@@ -93,6 +95,11 @@ def _valid(records, indices, step: int) -> dict[int, dict]:
         for r in records
         if r['split'] == 'valid' and r['step'] == step and r['point'] in wanted
     }
+
+
+def _measured(records: dict[int, dict], best: tuple[str, str]) -> bool:
+    """Whether all have the metric; a score is not in every validation."""
+    return all(best[1] in record for record in records.values())
 
 
 def _worst(last: dict[int, dict], points: dict[int, dict], best, keep: int) -> set[int]:
@@ -127,7 +134,8 @@ class Population:
     """Population-based training (Jaderberg et al., 2017, arXiv 1711.09846), truncation selection.
 
     At every exchange the worst quarter of the lanes goes on from copies of the best quarter, with
-    each swept number multiplied by 0.8 or 1.25. Seeds, and so data and noise, stay a lane's own.
+    each swept number multiplied by 0.8 or 1.25, by whichever keeps it in its field's range, else by
+    neither. Seeds, and so data and noise, stay a lane's own.
 
     Attributes:
       every: between two exchanges.
@@ -148,6 +156,8 @@ class Population:
         if lanes.step == lanes.made.total:
             return
         values = _valid(log.records, lanes.indices, lanes.step)
+        if not _measured(values, best):
+            return
         order = [lanes.indices.index(point) for point in ranked(values, best)]
         order = [lane for lane in order if lane in set(lanes.lanes)]
         count = int(len(order) * self.part)
@@ -161,8 +171,7 @@ class Population:
             changed[lane] = {}
             for path in lanes.swept:
                 leaf = _at(numbers, path)
-                leaf[lane] = leaf[source] * rng.choice(self.factors)
-                changed[lane][path] = float(leaf[lane])
+                leaf[lane], changed[lane][path] = self._varied(lanes, path, leaf[source], rng)
         lanes.exchange(sources, numbers)
         log.write(
             [
@@ -175,6 +184,26 @@ class Population:
             ]
         )
         lanes.save()
+
+    def _varied(self, lanes, path: str, number: np.ndarray, rng) -> tuple[np.ndarray, Any]:
+        """A field's number -> another one of its range, as the step takes it and as a config does."""
+        field = configs.field_of(lanes.made.config, path)[2]
+        steps = isinstance(lanes.points[0][path], str)  # of a duration
+        for factor in (*rng.permutation(self.factors), 1):
+            new = np.asarray(number * factor, number.dtype)
+            new = np.round(new) if steps else new
+            value = f'{new:.0f} steps' if steps else new.tolist()
+            if _allowed(field, value, path):
+                break
+        return new, value
+
+
+def _allowed(field: schema.Field, value: Any, path: str) -> bool:
+    try:
+        field.check(value, path)
+    except UserError:
+        return False
+    return True
 
 
 def _at(tree: dict, path: str):

@@ -1,5 +1,6 @@
 """A sweep shared out among processes or machines: each trains its share in a folder of its own."""
 
+import contextlib
 import itertools
 import os
 import shutil
@@ -7,16 +8,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from importlib import metadata
 from pathlib import Path
 
+import jax
 from ml_collections import ConfigDict
 
 from nnjax import schema
-from nnjax.errors import UserError
+from nnjax.errors import Interrupted, UserError
 from nnjax.sweep import plan, table
 from nnjax.sweep.folder import SweepFolder
 from nnjax.sweep.points import Point, configuration
+from nnjax.training import loop
 from nnjax.training.setup import setup
+
+DEVICES = Path('/dev')
+PATIENCE = 3  # seconds: Ctrl-C comes to all processes, and a second signal costs their checkpoints
 
 
 def create(
@@ -78,34 +85,62 @@ def command(whole: SweepFolder, share: int, spec: str) -> list[str]:
     return [sys.executable, '-m', 'nnjax', 'sweep', *where]
 
 
-def run(whole: SweepFolder, spec: str, workers: int, say: Callable[[str], None]) -> None:
-    """Trains every share in a process of its own, so many at a time.
+def gpus() -> list[str]:
+    """The GPUs of JAX's processes here, as CUDA_VISIBLE_DEVICES names them.
+
+    JAX itself is not asked, for it would take their memory.
+    """
+    platforms = jax.config.jax_platforms
+    plugins = metadata.entry_points(group='jax_plugins')
+    here = [*DEVICES.glob('nvidia[0-9]*'), *DEVICES.glob('dxg')]  # the latter is WSL's
+    if platforms and not {'cuda', 'gpu'} & set(platforms.split(',')):
+        return []
+    if not here or not any('cuda' in plugin.name for plugin in plugins):
+        return []
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+    if visible is None:
+        return [str(number) for number in range(len(here))]
+    return [name.strip() for name in visible.split(',') if name.strip() not in ('', '-1')]
+
+
+def run(
+    whole: SweepFolder,
+    spec: str,
+    workers: int,
+    say: Callable[[str], None],
+    devices: Sequence[str] = (),
+) -> None:
+    """Trains every share in a process of its own, so many at a time, on one of `devices` each.
 
     Raises:
       UserError: one failed; names its log.
+      Interrupted: SIGTERM or SIGINT came; the processes have ended, after their checkpoints.
     """
     waiting = list(range(len(whole.plan()['shares'])))
     going: dict[subprocess.Popen, int] = {}
     free = list(range(workers))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    try:
+    environment = {**os.environ, 'OMP_NUM_THREADS': str(max(1, cores // workers))}
+    with contextlib.ExitStack() as stack:
+        stopped = stack.enter_context(loop.signals())
+        stack.callback(_end, going)
         while waiting or going:
             while waiting and free:
                 share, worker = waiting.pop(0), free.pop(0)
-                threads = str(max(1, cores // workers))
-                mine = {'OMP_NUM_THREADS': threads, 'CUDA_VISIBLE_DEVICES': str(worker)}
+                if devices:
+                    environment['CUDA_VISIBLE_DEVICES'] = devices[worker % len(devices)]
                 path = folder(whole, share).with_suffix('.log')
                 path.parent.mkdir(exist_ok=True)
                 with open(path, 'a') as log:
                     process = subprocess.Popen(
-                        command(whole, share, spec),
-                        env={**os.environ, **mine},
-                        stdout=log,
-                        stderr=log,
+                        command(whole, share, spec), env=environment, stdout=log, stderr=log
                     )
                 process.worker = worker
                 going[process] = share
                 say(f'share {share}: {len(points(whole, share))} points, log {path}')
+            if name := stopped():
+                _wait(going, PATIENCE)
+                raise Interrupted(f'stopped by {name}; the same command goes on from there')
             for process in [p for p in going if p.poll() is not None]:
                 share = going.pop(process)
                 free.append(process.worker)
@@ -115,11 +150,21 @@ def run(whole: SweepFolder, spec: str, workers: int, say: Callable[[str], None])
                     raise UserError(f'share {share} failed: {last} ({path})')
                 say(f'share {share}: done')
             time.sleep(0.05)
-    finally:
-        for process in going:
-            process.terminate()
-        for process in going:
-            process.wait()
+
+
+def _wait(processes: Iterable[subprocess.Popen], seconds: float) -> None:
+    """Until all have ended, or so long."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and any(process.poll() is None for process in processes):
+        time.sleep(0.05)
+
+
+def _end(processes: Iterable[subprocess.Popen]) -> None:
+    """Ends processes, and returns when they have."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.wait()
 
 
 def collect(whole: SweepFolder) -> list[table.Row]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from nnjax import config as configs
 from nnjax.sweep.estimate import Estimate
 from nnjax.sweep.points import Point, configuration
 
@@ -24,6 +25,7 @@ class Lane:
       seconds: of its last record.
       valid: the best validation value of the metric that ranks; NaN without one.
       test: the test metric of the same name; NaN before the end.
+      changed: {config path: value} that population-based training gave it last.
     """
 
     index: int
@@ -32,14 +34,15 @@ class Lane:
     seconds: float
     valid: float
     test: float
+    changed: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One configuration: a point without its seed.
+    """One configuration: a point without its seed, or a lane whose numbers changed on its way.
 
     Attributes:
-      changes: {config path: value}.
+      changes: {config path: value}, as it was last trained.
       lanes: one a seed, in the order of the points.
       state: the last of STATES that a seed is in.
       valid: the validation metric over the seeds that did not diverge.
@@ -84,7 +87,8 @@ def rank(points: Sequence[Point], records: Iterable[Record], best: tuple[str, st
     """
     groups: dict[str, list[Lane]] = {}
     for lane in lanes(points, records, best):
-        groups.setdefault(configuration(points[lane.index]), []).append(lane)
+        name = str(lane.index) if lane.changed else configuration(points[lane.index])
+        groups.setdefault(name, []).append(lane)
     rows = [_row(points, group) for group in groups.values()]
     sign = -1 if best[0] == 'max' else 1
 
@@ -118,11 +122,15 @@ def _lane(index: int, records: list[Record], best: tuple[str, str]) -> Lane:
     pick = max if direction == 'max' else min
     test = _number(last.get(metric)) if last.get('split') == 'test' else math.nan
     valid = pick(values) if values else math.nan
-    return Lane(index, state, last.get('step', 0), _number(last.get('seconds', 0.0)), valid, test)
+    step, seconds = last.get('step', 0), _number(last.get('seconds', 0.0))
+    changed = next((r['changed'] for r in reversed(records) if r.get('changed')), {})
+    changed = {path: configs.tuples(value) for path, value in changed.items()}
+    return Lane(index, state, step, seconds, valid, test, changed)
 
 
 def _row(points: Sequence[Point], group: list[Lane]) -> Row:
-    changes = {path: v for path, v in points[group[0].index].items() if path != 'seed'}
+    changes = {**points[group[0].index], **group[0].changed}
+    changes.pop('seed', None)
     state = max((lane.state for lane in group), key=STATES.index)
     valid = (lane.valid for lane in group if lane.state != 'diverged')
     return Row(

@@ -2,7 +2,9 @@
 
 import dataclasses
 import math
+import os
 import time
+from pathlib import Path
 
 import jax
 
@@ -17,6 +19,7 @@ from nnjax.training.setup import Setup
 WORTH = 60  # seconds of training left that are worth compiling another width for
 SHORT = 0.001  # seconds of a step that nobody waits for
 CLEARLY = 1.1  # another width must be faster by so much
+MEMINFO = Path('/proc/meminfo')
 FEW, MANY = (1, 4, 16), (64, 16, 4, 1)  # lanes on a CPU's core; on an accelerator
 
 
@@ -82,10 +85,15 @@ def _room() -> tuple[float, str]:
     limits = device.memory_stats() or {}
     if 'bytes_limit' in limits:
         return 0.6 * (limits['bytes_limit'] - limits.get('bytes_in_use', 0)), device.device_kind
-    with open('/proc/meminfo') as file:
-        numbers = dict(line.split(':') for line in file)
-    available = 1024 * int(numbers['MemAvailable'].split()[0])
-    return 0.6 * available / jax.local_device_count(), 'this machine'
+    return 0.6 * _available() / jax.local_device_count(), 'this machine'
+
+
+def _available() -> int:
+    """Bytes of this machine's memory: those to be had, or all where only Linux would tell."""
+    if not MEMINFO.is_file():
+        return os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE')
+    numbers = dict(line.split(':') for line in MEMINFO.read_text().splitlines())
+    return 1024 * int(numbers['MemAvailable'].split()[0])
 
 
 def _each(group, made: Setup, run: Programs, points, runner: str, most: int, together) -> int:

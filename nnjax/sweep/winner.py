@@ -1,5 +1,6 @@
 """The best point of a sweep as an ordinary run folder: evaluate, predict and export work on it."""
 
+import dataclasses
 import math
 import shutil
 
@@ -37,12 +38,14 @@ def write(
     template = programs.template(own, len(wave.points))
     whole = jax.device_get(checkpoints.restore(template, lambda leaf: own.placement.replicated))
     checkpoints.close()
-    lane = seats.pick({n: whole[n] for n in ('carry', 'best')}, wave.points.index(point))
+    lane = seats.pick({n: whole[n] for n in ('carry', 'best', 'numbers')}, wave.points.index(point))
+    own = dataclasses.replace(own, hyperparameters=lane.pop('numbers'))
 
     aside = folder.path / '.best'  # a kill leaves no half of it
     shutil.rmtree(aside, ignore_errors=True)
     run = RunFolder(aside)
-    run.create(plan.apply(config, points[point]), experiment, own.dataset, own.prepare)
+    changed = {**rows[0].changes, 'seed': points[point]['seed']}
+    run.create(plan.apply(config, changed), experiment, own.dataset, own.prepare)
     saved = Checkpoints(run.checkpoints)
     saved.save(int(lane['carry'].state.step), lane)
     saved.close()

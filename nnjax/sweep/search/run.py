@@ -8,7 +8,7 @@ import dataclasses
 import json
 import math
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ml_collections import ConfigDict
@@ -58,7 +58,7 @@ def search(
     config = plan.apply(config, {'best': objectives[0]})
     setups = Setups(config, plan.check(config, corners(space)), runner)
     made, devices = setups.made[0], setups.run.placement.devices
-    goals = [_goal(text, made) for text in objectives]
+    goals = _goals(objectives, made)
     folder = SweepFolder(workdir) if workdir is not None else None
     terms = {
         'space': {path: _plain(axis) for path, axis in space.items()},
@@ -100,17 +100,28 @@ def search(
         return trials.result()
 
 
-def _goal(text: str, made: Setup) -> tuple[str, str]:
-    """'max accuracy' -> ('max', 'accuracy'), if validation has that metric."""
-    direction, metric = schema.best(text)
+def _goals(objectives: Sequence[str], made: Setup) -> list[tuple[str, str]]:
+    """'max accuracy' ... -> [('max', 'accuracy') ...], if validation can have these metrics.
+
+    Whether it has a score is seen at the first scoring.
+    """
     if not made.dataset.valid:
         raise UserError('a search needs a validation split: set --config.data.valid')
+    goals = [schema.best(text) for text in objectives]
     names = {*made.eval_sums, 'parameters'}
-    if metric not in names:
+    scores = [text for text, (_, metric) in zip(objectives, goals) if metric not in names]
+    each, often = made.config.eval_every, made.config.score_every
+    if scores and not often:
         raise UserError(
-            f'objective={text!r}: there is no {metric!r} (there are: {", ".join(sorted(names))})'
+            f'objective={scores[0]!r}: there is no {schema.best(scores[0])[1]!r} '
+            f'(there are: {", ".join(sorted(names))}{"; scores by score_every" * made.scored})'
         )
-    return direction, metric
+    if scores and goals[0][1] in names and made.steps(often) > made.steps(each):
+        raise UserError(
+            f'objective={scores[0]!r} is not known wherever {goals[0][1]!r} may be best: '
+            f"name it first, or set --config.score_every='{each}'"
+        )
+    return goals
 
 
 def _plain(axis: Axis) -> dict | list:

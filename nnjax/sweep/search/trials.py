@@ -131,8 +131,7 @@ class Trials:
                 self._config, self.points, wave, made, self._setups.run, self._log, number
             )
             with contextlib.closing(lanes):
-                if self._how.prune != 'none':
-                    self._join(lanes)
+                self._join(lanes)
                 loop.drive(lanes, made.total, stopped)
                 lanes.finish()
             self._tell()
@@ -141,20 +140,39 @@ class Trials:
     def _join(self, lanes: Lanes) -> None:
         """Adds to what lanes do on their way: at each validation, may each go on?"""
         every = max(1, lanes.made.steps(self._config.eval_every))
-        owners = {points[0]: number for number, points in reversed(self._trials.items())}
-        prune = lambda: self._prune(lanes, owners, -(-lanes.step // every))
-        rungs.after_validation(lanes, every, prune)
+        if self._how.prune != 'none':
+            owners = {points[0]: number for number, points in reversed(self._trials.items())}
+            prune = lambda: self._prune(lanes, owners, -(-lanes.step // every))
+            rungs.after_validation(lanes, every, prune)
+        if self._config.score_every:
+            rungs.after_validation(lanes, every, lambda: self._check(lanes))
 
-    def _prune(self, lanes: Lanes, owners: dict[int, int], at: int) -> None:
-        if lanes.step == lanes.made.total:
-            return
+    def _here(self, lanes: Lanes) -> dict[int, dict]:
+        """{point: its validation record of the lanes' step}."""
         here = lambda record: record['step'] == lanes.step
         records = itertools.takewhile(here, reversed(self._log.records))
-        valid = {r['point']: r for r in records if r['split'] == 'valid'}
+        return {r['point']: r for r in records if r['split'] == 'valid'}
+
+    def _check(self, lanes: Lanes) -> None:
+        """Raises a UserError where a scored validation lacks an objective."""
+        records = self._here(lanes).values() if lanes.made.scores_at(lanes.step) else ()
+        for record in records:
+            known = {n for n, v in record.items() if isinstance(v, float)} - {'epoch', 'seconds'}
+            for direction, metric in self._goals:
+                if metric not in {*known, 'parameters'}:
+                    raise UserError(
+                        f"objective='{direction} {metric}': there is no {metric!r} "
+                        f'(there are: {", ".join(sorted({*known, "parameters"}))})'
+                    )
+
+    def _prune(self, lanes: Lanes, owners: dict[int, int], at: int) -> None:
+        valid, metric = self._here(lanes), self._goals[0][1]
+        if lanes.step == lanes.made.total or not any(metric in r for r in valid.values()):
+            return  # at an evaluation without a score there is nothing to go by
         gone = {}
         for lane in lanes.lanes:
             point = lanes.indices[lane]
-            value = valid[point].get(self._goals[0][1])
+            value = valid[point].get(metric)
             value = math.nan if value is None else value
             if not self._study.keeps(owners[point], value, at):
                 gone[lane] = valid[point]

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,17 @@ def test_running_again_says_finished(run_folder, capsys):
         f'--workdir={run_folder}',
     )
     assert code == 0 and 'finished' in out
+
+
+def test_the_closing_line_tells_the_scores_of_the_task(capsys, monkeypatch, tmp_path):
+    scores = {'error': 0.2, 'loss': 3.25, 'wer': 0.0096, 'cer': 0.00448, 'exact': 0.5}
+    final = {'split': 'test', **scores, 'best_step': 7, 'seconds': 1.25}
+    result = types.SimpleNamespace(records=[final], state=0)
+    monkeypatch.setattr('nnjax.training.loop.train', lambda *given, **more: result)
+    monkeypatch.setattr('nnjax.report.write', lambda folder: f'{folder}/report.html')
+    code, out, _ = nnjax(capsys, 'train', SMOKE, f'--workdir={tmp_path}/run', '--quiet')
+    line = 'test loss 3.25  wer 0.0096  cer 0.00448  (best of step 7, 1.2 s)'
+    assert code == 0 and out.splitlines()[0] == line
 
 
 def test_evaluate_agrees_with_training(run_folder, capsys):

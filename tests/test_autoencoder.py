@@ -169,6 +169,7 @@ def test_a_run_draws_examples(tmp_path):
         assert sheet.width > 5 * 100
     for wrong, words in (
         ([], '--output=samples.png'),
+        (['--prompt=seven', '--output=drawn.png'], "--prompt='seven': this run draws examples"),
         (['--output=drawn.gif'], 'must end in .png, .npy'),
         (['--output=nowhere/drawn.png'], 'there is no folder nowhere'),
     ):

@@ -54,6 +54,8 @@ def run(parsed: options.Options) -> None:
 
     made, state = restore.run(workdir, given.checkpoint, given.config, parsed.overrides, data=False)
     if made.task.draw:
+        if given.prompt:
+            raise UserError(f'--prompt={given.prompt!r}: this run draws examples, it reads no text')
         if not output:
             raise UserError('this run draws examples: say where they go, --output=samples.png')
         _write(output, generate.examples(made, state, given.samples, given.seed))

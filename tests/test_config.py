@@ -123,7 +123,7 @@ def test_every_kind_of_field_is_settable_by_flag_and_by_value(path, text, value)
         ('optim.lr', '-1', '> 0'),
         ('precision', 'bf16', 'bfloat16'),
         ('total', '3', 'duration'),
-        ('seed', '-1', '>= 0'),
+        ('seed', '-1', 'in [0, 4294967295]'),
         ('batch', '0', '>= 1'),
         ('batch', 1.5, 'a whole number'),
     ],

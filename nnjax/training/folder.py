@@ -47,10 +47,16 @@ class Folder:
 
     def create(self, config: ConfigDict, experiment: str, data: str, **more: Any) -> None:
         """Writes the config, the fingerprint of the training data and the environment."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._make()
         saved = {'experiment': experiment, 'data': data, 'config': configs.to_json(config), **more}
         write(self.path / self.FILE, json.dumps(saved, indent=2))
         write(self.path / 'environment.json', json.dumps(environment(), indent=2))
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f'--workdir={self.path} cannot be created: {error.strerror}') from None
 
     def config(self) -> tuple[str, ConfigDict]:
         """The saved (experiment name, config).
@@ -130,7 +136,7 @@ class RunFolder(Folder):
         self, config: ConfigDict, experiment: str, data: Dataset, preparation: Preparation
     ) -> None:
         """Also writes data.json, what the data is like, and prepare.json, what was learned of it."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._make()
         write(self.path / 'data.json', json.dumps(description.describe(data)))
         write(self.path / 'prepare.json', json.dumps(preparation.statistics))
         fingerprint = data.train.fingerprint

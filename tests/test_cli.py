@@ -326,7 +326,13 @@ BAD = [
     ('', ['evaluate', '--workdir={tmp}/none'], 'is no run folder'),
     ('', ['evaluate', '--workdir={run}', '--split=tset'], 'tset'),
     ('', ['evaluate', '--workdir={run}', '--checkpoint=newest'], "'best', 'last' or a step"),
-    ('', ['evaluate', '--workdir={run}', '--checkpoint=123456'], 'no checkpoint 123456'),
+    ('', ['evaluate', '--workdir={run}', '--checkpoint=123456'], 'no checkpoint 123456 in'),
+    ('', ['evaluate', '--workdir={tmp}'], 'not empty and no run folder (it has no config.json)'),
+    (
+        '',
+        ['evaluate', '--workdir={tmp}/sweep'],
+        'is a sweep folder; its best run is {tmp}/sweep/be',
+    ),
     ('', ['predict', '--workdir={run}'], 'name what to predict'),
     ('', ['predict', '--workdir={run}', '{tmp}/nothing.png'], 'nothing.png'),
     ('', ['predict', '--workdir={run}', '{tmp}/broken.png'], 'broken.png'),
@@ -347,6 +353,8 @@ def bad_files(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('bad')
     for name, text in FILES.items():
         (folder / name).write_text(text)
+    (folder / 'sweep').mkdir()
+    (folder / 'sweep' / 'sweep.json').write_text('{}')
     np.save(folder / 'shape.npy', np.zeros((3, 5, 5, 1), np.uint8))
     return folder
 
@@ -363,7 +371,7 @@ def test_a_mistake_is_one_line(
     lines = [line for line in err.splitlines() if line.strip()]
     assert code == 2
     assert len(lines) == 1 and lines[0].startswith('nnjax: '), err
-    assert words in lines[0]
+    assert words.replace('{tmp}', str(bad_files)) in lines[0]
     assert not list(tmp_path.iterdir())  # no run folder left behind
 
 

@@ -38,8 +38,15 @@ class Folder:
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f'--workdir={path} is a file; name a folder')
-        if self.path.is_dir() and not self.exists and any(self.path.iterdir()):
-            raise UserError(f'--workdir={path} is not empty and no {self.KIND}; name a new one')
+        if not self.path.is_dir() or self.exists:
+            return
+        if (self.path / 'sweep.json').is_file():
+            raise UserError(f'--workdir={path} is a sweep folder; its best run is {path}/best')
+        if any(self.path.iterdir()):
+            raise UserError(
+                f'--workdir={path} is not empty and no {self.KIND} (it has no {self.FILE}); '
+                'name one that is, or to train a folder that is not there yet'
+            )
 
     @property
     def exists(self) -> bool:

@@ -182,6 +182,41 @@ def test_data_show_draws_a_picture(capsys, tmp_path):
     assert Image.open(tmp_path / 'sheet.png').size[0] > 100
 
 
+def test_data_show_draws_sounds(capsys, monkeypatch, tmp_path):
+    """Time runs to the right, low bands lie below; captions are the texts."""
+    time, band = np.meshgrid(np.arange(30), np.arange(4), indexing='ij')
+    vocabulary = types.SimpleNamespace(decode=lambda ids: np.array(['one', 'two', 'no'])[ids[:, 0]])
+    batch = {
+        'audio': np.stack([time / 29.0, band / 3.0, 0.0 * time]).astype(np.float32),
+        'text': np.arange(3)[:, None],
+        'mask': np.ones(3),
+    }
+    made = types.SimpleNamespace(
+        example={'audio': ((8000,), np.int16), 'text': ((1,), np.int32)},
+        config=types.SimpleNamespace(task={'label': 'text'}),
+        prepare=types.SimpleNamespace(vocabularies={'text': vocabulary}),
+        dataset=types.SimpleNamespace(labels=()),
+    )
+    monkeypatch.setattr('nnjax.training.setup.setup', lambda config: made)
+    monkeypatch.setattr('nnjax.training.feed.augmented', lambda made, step, count: batch)
+    drawn = {}
+    monkeypatch.setattr('nnjax.report.sheet.write', lambda *given, **_: drawn.update(given=given))
+    code, out, _ = nnjax(capsys, 'data', 'show', SMOKE, f'--output={tmp_path / "b.png"}')
+    assert code == 0 and '3 examples' in out
+    _, images, captions = drawn['given']
+    assert images.shape == (3, 4, 30, 1) and captions == ['one', 'two', 'no']
+    assert (images[0, :, 0] == 0).all() and (images[0, :, -1] == 255).all()
+    assert (images[1, 0] == 255).all() and (images[1, -1] == 0).all()
+
+    made.example.pop('audio')
+    batch['places'] = batch.pop('audio')  # a large array that no picture is made of
+    code, out, _ = nnjax(capsys, 'data', 'show', SMOKE)
+    row = json.loads(out.splitlines()[1])
+    assert row == {'text': 'two', 'places': 'float32 [30, 4]'}
+    code, _, err = nnjax(capsys, 'data', 'show', SMOKE, '--output=b.txt')
+    assert code == 2 and 'has nothing to draw' in err
+
+
 @pytest.mark.slow
 def test_data_show_draws_every_operation(capsys, tmp_path):
     sheet = tmp_path / 'sheet.png'

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # ./launch.sh            installs nnjax into .venv and trains a network on handwritten digits
 # ./launch.sh test       installs the test extra and runs the whole test suite
+# ./launch.sh install EXTRA …   installs extras, such as speech and text
 # ./launch.sh COMMAND …  passes on to the `nnjax` command
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -51,6 +52,15 @@ case "${1:-}" in
     install test
     cd "$here"
     exec "$venv/bin/python" -m pytest -n "${NNJAX_TEST_PROCESSES:-2}" "$@"
+    ;;
+  install)
+    shift
+    known=$(sed -n '/^\[project.optional-dep/,/^\[tool/s/^\([a-z]*\) = \[.*/\1/p' "$here/pyproject.toml")
+    for extra in "${@:-}"; do
+      grep -Fqx "${extra:-none}" <<<"$known" ||
+        die "install ${extra:-needs an EXTRA}: the extras are ${known//$'\n'/, }"
+    done
+    install "$(IFS=,; echo "$*")"
     ;;
   *)
     install ''

@@ -4,7 +4,9 @@
 config is complete; the callable's annotations (`nnjax.fields`) say what a flag may set.
 """
 
+import inspect
 import json
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -178,17 +180,17 @@ def tuples(value: Any) -> Any:
 def load(spec: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
     """'FILE[:arg]' or 'NAME[:arg]' and {field: flag text or value} -> a locked, checked config.
 
-    NAME is an experiment that ships with nnjax. `config.experiment` keeps the name.
+    NAME is an experiment that ships with nnjax. With ':smoke' sequences have one bucket, where
+    no override says others.
     """
     module, arg = experiment(spec)
-    try:
-        config = module.get_config(arg)
-    except UserError as error:
-        raise UserError(f'{spec}: {error}') from None
+    config = called(spec, lambda: module.get_config(arg))
     if not isinstance(config, ConfigDict):
         raise UserError(
             f'{spec}: get_config must return a config made by base(), got {type(config).__name__}'
         )
+    if arg == 'smoke' and config.get('buckets'):
+        config.buckets = ()  # whose programs take minutes to compile
     config.lock()
     for path, value in (overrides or {}).items():
         override(config, path, value)
@@ -207,14 +209,32 @@ def experiment(spec: str):
     except UserError as error:
         raise UserError(f'{path}: {error}') from None
     except Exception as error:
-        raise UserError(f'{path}: {type(error).__name__}: {_first_line(error)}') from error
+        raise UserError(_told(path, error)) from error
     if not callable(getattr(module, 'get_config', None)):
         raise UserError(f'{path} has no get_config(arg) function')
+    try:
+        inspect.signature(module.get_config).bind(arg)
+    except TypeError:
+        raise UserError(f"{path}: get_config must take one argument: get_config(arg='')") from None
     return module, arg
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [''])[0]
+def called(spec: str, function: Callable[[], Any]) -> Any:
+    """What a function of the experiment 'FILE[:arg]' returns; its errors are a UserError."""
+    try:
+        return function()
+    except UserError as error:
+        raise UserError(f'{spec}: {error}') from None
+    except Exception as error:
+        raise UserError(_told(find(spec.partition(':')[0]), error)) from error
+
+
+def _told(path: Path, error: Exception) -> str:
+    """An error of an experiment's file in one line: 'FILE, line 7: NameError: ...'."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f.lineno for f in frames if Path(f.filename).resolve() == path.resolve()]
+    place = f'{path}, line {lines[-1]}' if lines else f'{path}'
+    return f'{place}: {type(error).__name__}: {(str(error).splitlines() or [""])[0]}'
 
 
 def find(name: str) -> Path:

@@ -3,12 +3,12 @@
 from typing import Any
 
 from nnjax import schema
-from nnjax.fields import BelowOne, Count, Duration, Natural, Operations
+from nnjax.fields import BelowOne, Count, Duration, Operations, Seed
 
 
 def run(
     *,
-    seed: Natural = 0,
+    seed: Seed = 0,
     total: Duration = '10 epochs',
     batch: Count = 64,
     eval_batch: Count = 500,

@@ -26,7 +26,7 @@ class Range:
         if self.high == math.inf:
             return f'{">" if self.open_low else ">="} {self.low:g}'
         left, right = '(' if self.open_low else '[', ')' if self.open_high else ']'
-        return f'in {left}{self.low:g}, {self.high:g}{right}'
+        return f'in {left}{self.low:.10g}, {self.high:.10g}{right}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Grammar:
 
 Natural = Annotated[int, Range(0)]  # 0, 1, 2 ...
 Count = Annotated[int, Range(1)]  # 1, 2, 3 ...
+Seed = Annotated[int, Range(0, 2**32 - 1)]  # of JAX's keys
 Positive = Annotated[float, Range(0, open_low=True)]
 NonNegative = Annotated[float, Range(0)]
 Fraction = Annotated[float, Range(0, 1)]

@@ -1,4 +1,29 @@
-"""Numbers and times as people read them."""
+"""Numbers and times as people read them, and which scores lead where there is room for a few."""
+
+from collections.abc import Iterable, Mapping
+
+LEADING = (
+    'wer',
+    'cer',
+    'exact_match',
+    'bleu',
+    'f1',
+    'bits_per_character',
+    'accuracy',
+    'macro_f1',
+    'nmi',
+    'r2',
+    'rmse',
+    'elbo',
+    'AP',
+    'AP50',
+    'AP75',
+    'eer',
+    'tar_at_far_1e-3',
+    'auc',
+    'mse',
+    'loss',
+)
 
 
 def human(number: float, unit: str = '') -> str:
@@ -22,3 +47,16 @@ def duration(seconds: float) -> str:
         return f'{seconds:.1f} s'
     minutes, rest = divmod(round(seconds), 60)
     return f'{minutes} min {rest} s' if minutes < 60 else f'{minutes // 60} h {minutes % 60} min'
+
+
+def leading(names: Iterable[str]) -> list[str]:
+    """Names of scores, those that say most first; the others keep their order."""
+    return sorted(names, key=lambda name: LEADING.index(name) if name in LEADING else len(LEADING))
+
+
+def scores(record: Mapping, most: int) -> str:
+    """A line of metrics.jsonl -> 'loss 0.05  accuracy 0.99': the loss and `most` that lead."""
+    names = [n for n in LEADING if n != 'loss' and record.get(n) is not None][:most]
+    if record.get('loss') is not None:
+        names.insert(0, 'loss')
+    return '  '.join(f'{name} {record[name]:.4g}' for name in names)

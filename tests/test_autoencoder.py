@@ -169,6 +169,8 @@ def test_a_run_draws_examples(tmp_path):
         assert sheet.width > 5 * 100
     for wrong, words in (
         ([], '--output=samples.png'),
+        (['--prompt=seven', '--output=drawn.png'], "--prompt='seven': this run draws examples"),
+        (['--seed=5000000000', '--output=drawn.png'], 'expected 4294967295 at most'),
         (['--output=drawn.gif'], 'must end in .png, .npy'),
         (['--output=nowhere/drawn.png'], 'there is no folder nowhere'),
     ):

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,17 @@ def test_running_again_says_finished(run_folder, capsys):
         f'--workdir={run_folder}',
     )
     assert code == 0 and 'finished' in out
+
+
+def test_the_closing_line_tells_the_scores_of_the_task(capsys, monkeypatch, tmp_path):
+    scores = {'error': 0.2, 'loss': 3.25, 'wer': 0.0096, 'cer': 0.00448, 'exact': 0.5}
+    final = {'split': 'test', **scores, 'best_step': 7, 'seconds': 1.25}
+    result = types.SimpleNamespace(records=[final], state=0)
+    monkeypatch.setattr('nnjax.training.loop.train', lambda *given, **more: result)
+    monkeypatch.setattr('nnjax.report.write', lambda folder: f'{folder}/report.html')
+    code, out, _ = nnjax(capsys, 'train', SMOKE, f'--workdir={tmp_path}/run', '--quiet')
+    line = 'test loss 3.25  wer 0.0096  cer 0.00448  (best of step 7, 1.2 s)'
+    assert code == 0 and out.splitlines()[0] == line
 
 
 def test_evaluate_agrees_with_training(run_folder, capsys):
@@ -170,6 +182,41 @@ def test_data_show_draws_a_picture(capsys, tmp_path):
     assert Image.open(tmp_path / 'sheet.png').size[0] > 100
 
 
+def test_data_show_draws_sounds(capsys, monkeypatch, tmp_path):
+    """Time runs to the right, low bands lie below; captions are the texts."""
+    time, band = np.meshgrid(np.arange(30), np.arange(4), indexing='ij')
+    vocabulary = types.SimpleNamespace(decode=lambda ids: np.array(['one', 'two', 'no'])[ids[:, 0]])
+    batch = {
+        'audio': np.stack([time / 29.0, band / 3.0, 0.0 * time]).astype(np.float32),
+        'text': np.arange(3)[:, None],
+        'mask': np.ones(3),
+    }
+    made = types.SimpleNamespace(
+        example={'audio': ((8000,), np.int16), 'text': ((1,), np.int32)},
+        config=types.SimpleNamespace(task={'label': 'text'}),
+        prepare=types.SimpleNamespace(vocabularies={'text': vocabulary}),
+        dataset=types.SimpleNamespace(labels=()),
+    )
+    monkeypatch.setattr('nnjax.training.setup.setup', lambda config: made)
+    monkeypatch.setattr('nnjax.training.feed.augmented', lambda made, step, count: batch)
+    drawn = {}
+    monkeypatch.setattr('nnjax.report.sheet.write', lambda *given, **_: drawn.update(given=given))
+    code, out, _ = nnjax(capsys, 'data', 'show', SMOKE, f'--output={tmp_path / "b.png"}')
+    assert code == 0 and '3 examples' in out
+    _, images, captions = drawn['given']
+    assert images.shape == (3, 4, 30, 1) and captions == ['one', 'two', 'no']
+    assert (images[0, :, 0] == 0).all() and (images[0, :, -1] == 255).all()
+    assert (images[1, 0] == 255).all() and (images[1, -1] == 0).all()
+
+    made.example.pop('audio')
+    batch['places'] = batch.pop('audio')  # a large array that no picture is made of
+    code, out, _ = nnjax(capsys, 'data', 'show', SMOKE)
+    row = json.loads(out.splitlines()[1])
+    assert row == {'text': 'two', 'places': 'float32 [30, 4]'}
+    code, _, err = nnjax(capsys, 'data', 'show', SMOKE, '--output=b.txt')
+    assert code == 2 and 'has nothing to draw' in err
+
+
 @pytest.mark.slow
 def test_data_show_draws_every_operation(capsys, tmp_path):
     sheet = tmp_path / 'sheet.png'
@@ -209,10 +256,14 @@ FILES = {
     'nothing.py': 'x = 1\n',
     'raises.py': 'raise RuntimeError("boom")\n',
     'imports.py': 'import not_a_module\n',
+    'name.py': 'def get_config(arg=""):\n    c = 1\n    return c + nothing\n',
+    'argument.py': 'def get_config():\n    return {}\n',
     'returns.py': 'def get_config(arg=""):\n    return {}\n',
     'bare.py': 'from nnjax.config import base\ndef get_config(arg=""):\n    return base(arg)\n',
     'typo.py': 'from nnjax import models\nfrom nnjax.config import bind\n'
     'def get_config(arg=""):\n    return bind(models.MLP, hiden=(3,))\n',
+    'points.py': 'from nnjax.config import load\ndef get_config(arg=""):\n'
+    '    return load("digits_mlp")\ndef sweep():\n    yield {"seed": 1 / 0}\n',
     'empty.csv': '',
     'words.npy': 'no array',
     'words.safetensors': 'no array',
@@ -229,6 +280,10 @@ BAD = [
     ('', ['train', '--config={tmp}/syntax.py'], 'syntax error in line 1'),
     ('', ['train', '--config={tmp}/nothing.py'], 'no get_config'),
     ('', ['train', '--config={tmp}/raises.py'], 'RuntimeError: boom'),
+    ('', ['train', '--config={tmp}/raises.py'], 'raises.py, line 1: '),
+    ('', ['train', '--config={tmp}/name.py'], "name.py, line 3: NameError: name 'nothing' is not"),
+    ('', ['train', '--config={tmp}/argument.py'], 'get_config must take one argument'),
+    ('', ['sweep', '--config={tmp}/points.py'], 'points.py, line 5: ZeroDivisionError'),
     ('', ['train', '--config={tmp}/imports.py'], 'not_a_module'),
     ('', ['train', '--config={tmp}/returns.py'], 'must return a config'),
     ('', ['train', '--config={tmp}/bare.py'], "no section 'data'"),
@@ -254,7 +309,8 @@ BAD = [
     ('set', ['total=ten epochs'], 'duration'),
     ('set', ['total=50%'], 'epochs, steps or examples'),
     ('set', ['seed=1.5'], 'a whole number'),
-    ('set', ['seed=-1'], '>= 0'),
+    ('set', ['seed=-1'], 'in [0, 4294967295]'),
+    ('set', ['seed=5000000000'], 'in [0, 4294967295]'),
     ('set', ['batch=0'], '>= 1'),
     ('set', ['batch=64', 'accumulate=3'], 'must divide'),
     ('set', ['precision=fp16'], 'bfloat16'),
@@ -299,12 +355,19 @@ BAD = [
     ('set', ['data.valid=200%'], 'valid'),
     ('', ['train', SMOKE, '--workdir={tmp}/empty.csv'], 'is a file'),
     ('', ['train', SMOKE, '--workdir={tmp}'], 'no run folder'),
+    ('', ['train', SMOKE, '--workdir=/proc/run'], '--workdir=/proc/run cannot be created'),
     ('', ['train', '--config=digits_mlp', '--config.optim.lr=0.5', '--workdir={run}'], 'optim.lr'),
     ('', ['evaluate'], '--workdir=... is missing'),
     ('', ['evaluate', '--workdir={tmp}/none'], 'is no run folder'),
     ('', ['evaluate', '--workdir={run}', '--split=tset'], 'tset'),
     ('', ['evaluate', '--workdir={run}', '--checkpoint=newest'], "'best', 'last' or a step"),
-    ('', ['evaluate', '--workdir={run}', '--checkpoint=123456'], 'no checkpoint 123456'),
+    ('', ['evaluate', '--workdir={run}', '--checkpoint=123456'], 'no checkpoint 123456 in'),
+    ('', ['evaluate', '--workdir={tmp}'], 'not empty and no run folder (it has no config.json)'),
+    (
+        '',
+        ['evaluate', '--workdir={tmp}/sweep'],
+        'is a sweep folder; its best run is {tmp}/sweep/be',
+    ),
     ('', ['predict', '--workdir={run}'], 'name what to predict'),
     ('', ['predict', '--workdir={run}', '{tmp}/nothing.png'], 'nothing.png'),
     ('', ['predict', '--workdir={run}', '{tmp}/broken.png'], 'broken.png'),
@@ -325,6 +388,8 @@ def bad_files(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp('bad')
     for name, text in FILES.items():
         (folder / name).write_text(text)
+    (folder / 'sweep').mkdir()
+    (folder / 'sweep' / 'sweep.json').write_text('{}')
     np.save(folder / 'shape.npy', np.zeros((3, 5, 5, 1), np.uint8))
     return folder
 
@@ -341,7 +406,7 @@ def test_a_mistake_is_one_line(
     lines = [line for line in err.splitlines() if line.strip()]
     assert code == 2
     assert len(lines) == 1 and lines[0].startswith('nnjax: '), err
-    assert words in lines[0]
+    assert words.replace('{tmp}', str(bad_files)) in lines[0]
     assert not list(tmp_path.iterdir())  # no run folder left behind
 
 

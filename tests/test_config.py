@@ -123,7 +123,7 @@ def test_every_kind_of_field_is_settable_by_flag_and_by_value(path, text, value)
         ('optim.lr', '-1', '> 0'),
         ('precision', 'bf16', 'bfloat16'),
         ('total', '3', 'duration'),
-        ('seed', '-1', '>= 0'),
+        ('seed', '-1', 'in [0, 4294967295]'),
         ('batch', '0', '>= 1'),
         ('batch', 1.5, 'a whole number'),
     ],
@@ -155,6 +155,12 @@ def test_saved_configs_come_back_equal():
 def test_a_stranger_s_config_resolves_nothing_else(name):
     with pytest.raises(UserError):
         schema.resolve(name)
+
+
+def test_a_smoke_test_has_one_bucket_unless_told():
+    assert configs.load('number_words').buckets == (32, 40)
+    assert configs.load('number_words:smoke').buckets == ()
+    assert configs.load('number_words:smoke', {'buckets': '(32,)'}).buckets == (32,)
 
 
 def test_help_lists_every_field_with_its_explanation():

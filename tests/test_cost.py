@@ -280,3 +280,22 @@ def test_the_arguments_of_the_step_are_named():
     found, _ = cost.of_config(load('digits_mlp:smoke'), measure=False)
     assert {'total', 'optim.lr', 'optim.weight_decay', 'task.smoothing'} <= set(found.arguments)
     assert not any(path.startswith('model') for path in found.arguments)
+
+
+@pytest.mark.parametrize(
+    ('record', 'text'),
+    [
+        ({'accuracy': 0.98, 'loss': 0.05, 'macro_f1': 0.97}, 'loss 0.05  accuracy 0.98'),
+        ({'error': 0.9, 'loss': 19.19524, 'wer': 0.00964, 'cer': 0.5}, 'loss 19.2  wer 0.00964'),
+        ({'ranking': 0.6, 'eer': 0.0033, 'auc': 0.6, 'loss': 5.5}, 'loss 5.5  eer 0.0033'),
+        ({'iou': 0.4, 'loss': 2.25, 'AP': 0.876, 'AP50': 0.981}, 'loss 2.25  AP 0.876'),
+        (
+            {'accuracy': 0.1, 'loss': 3.4, 'bits_per_character': 1.828},
+            'loss 3.4  bits_per_character 1.828',
+        ),
+        ({'accuracy': 0.1, 'loss': 4.0, 'exact_match': 0.0, 'bleu': 1.5}, 'loss 4  exact_match 0'),
+        ({'loss': 0.1, 'accuracy': None}, 'loss 0.1'),
+    ],
+)
+def test_the_score_that_says_most_is_said(record, text):
+    assert readable.scores(record, most=1) == text

@@ -104,6 +104,23 @@ def test_mistakes_name_the_annotation(tmp_path, found, said):
     assert '\n' not in str(caught.value)
 
 
+def test_annotations_that_cannot_be_used_are_left_out_where_asked_for(tmp_path, capsys):
+    write(tmp_path, changed(('annotations', 0, 'bbox'), [2, 4, 8, 0]))
+    with pytest.raises(UserError, match=r'annotation 1: .* --config\.data\.skip_corrupt=True'):
+        sources.Coco(str(tmp_path), valid=None, test=None)
+    found = sources.Coco(str(tmp_path), valid=None, test=None, skip_corrupt=True)
+    said = capsys.readouterr().err
+    assert f'left out 1 of 3 annotations in {tmp_path}/train.json that cannot be used: 1' in said
+    rows = found.train[np.arange(3)]
+    assert (rows['label'] >= 0).sum(1).tolist() == [2, 0, 0]
+    whole = copy.deepcopy(TRAIN)
+    for annotation in whole['annotations']:
+        annotation['bbox'] = [2, 4, 0, 6]
+    write(tmp_path, whole)
+    with pytest.raises(UserError, match=r'none of the 3 annotations in .* can be used'):
+        sources.Coco(str(tmp_path), valid=None, test=None, skip_corrupt=True)
+
+
 def test_a_folder_that_does_not_fit(tmp_path):
     with pytest.raises(UserError, match=r'has no annotations train\.json'):
         sources.Coco(str(tmp_path))

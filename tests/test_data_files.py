@@ -211,6 +211,15 @@ BAD_DATA = {
         lambda t: sources.Csv(str(written(t / 'a.csv', 'a,b,b\n1,2,3\n')), 'b'),
         "'b' twice",
     ),
+    'lacking columns': (
+        lambda t: sources.Csv(
+            str(written(t / 'a.csv', 'a,b,c,d\n1,2,u,x\n3,4,v,y\n')),
+            'd',
+            valid=None,
+            test=str(written(t / 'b.csv', 'a,d\n1,x\n')),
+        ),
+        "b.csv lacks the columns 'b', 'c' of the training table (it has: a, d)",
+    ),
     'only a label': (lambda t: sources.Csv(str(written(t / 'a.csv', 'b\nx\n')), 'b'), 'no column'),
     'no class': (lambda t: sources.Csv(str(written(t / 'a.csv', 'a,b\n1,x\n2,\n')), 'b'), 'line 3'),
     'ignored': (
@@ -258,5 +267,5 @@ def test_columns_to_predict_are_found_by_name(tmp_path):
     _, arrays = files.read([str(path)], dataset.train.spec, dataset.columns)
     assert arrays['features'].tolist() == [[2, 1]]
     path = written(tmp_path / 'c.csv', 'hight,width\n1,2\n')
-    with pytest.raises(UserError, match=r"column of .*'height'; did you mean 'hight'"):
+    with pytest.raises(UserError, match=r"lacks the column 'height' .*\(it has: .*hight"):
         files.read([str(path)], dataset.train.spec, dataset.columns)

@@ -190,7 +190,7 @@ BAD = {
     ),
     'lengths': (
         lambda t: sources.Npz(npz(t / 'a.npz', x_train=np.zeros((3, 2, 2)), y_train=np.zeros(2))),
-        'differ in length',
+        r"a.npz: the fields of train differ in length: {'image': 3, 'label': 2}",
     ),
     'only test': (
         lambda t: sources.Npz(npz(t / 'a.npz', x_test=np.zeros((3, 2, 2)))),
@@ -241,11 +241,14 @@ BAD = {
     ),
     'empty csv': (
         lambda t: ((t / 'a.csv').write_text(''), sources.Csv(str(t / 'a.csv'), 'b')),
-        'no rows',
+        'is empty',
     ),
     'binary csv': (
-        lambda t: ((t / 'a.csv').write_bytes(b'\xff\xfe\x00'), sources.Csv(str(t / 'a.csv'), 'b')),
-        'no CSV',
+        lambda t: (
+            (t / 'a.csv').write_bytes(b'a,b\n1,Gr\xf6\n'),
+            sources.Csv(str(t / 'a.csv'), 'b'),
+        ),
+        r'a.csv, line 2: byte 0xf6 is not UTF-8',
     ),
     'share': (lambda t: sources.Tfds('digits', valid='100%'), 'leaves nothing'),
     'split': (lambda t: sources.Tfds('digits', train='trane'), "did you mean 'train'"),

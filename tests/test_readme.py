@@ -3,8 +3,10 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+import tomllib
 
 import numpy as np
 import pytest
@@ -28,8 +30,6 @@ def commands() -> list[str]:
 def folder(tmp_path_factory):
     """Where a reader who follows the README would be, with the files it speaks of."""
     path = tmp_path_factory.mktemp('readme')
-    rng = np.random.default_rng(0)
-    np.save(path / 'digits.npy', rng.integers(0, 17, (5, 8, 8, 1)).astype(np.uint8))
     experiment = next(b for kind, b in BLOCKS if kind == 'python' and 'def get_config' in b)
     (path / 'mine.py').write_text(experiment)
     return path
@@ -58,6 +58,47 @@ def test_commands_run(folder):
     for command in commands():
         done = run(command, folder)
         assert done.returncode == 0, f'{command}: {done.stderr}'
+
+
+def test_the_digits_to_predict_are_made(folder):
+    before = commands()[: commands().index(next(c for c in commands() if 'predict' in c))]
+    assert run(before[-1], folder).returncode == 0
+    digits = np.load(folder / 'digits.npy')
+    assert digits.shape == (5, 8, 8) and digits.max() == 16
+
+
+@pytest.fixture
+def launch(tmp_path):
+    """Runs a copy of launch.sh with a uv that only writes down what it was told."""
+    for name in ('launch.sh', 'pyproject.toml', 'requirements.txt'):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / 'uv').write_text(
+        f'#!/bin/sh\necho "$@" >>{tmp_path}/told\nmkdir -p {tmp_path}/.venv\n'
+    )
+    (tmp_path / 'uv').chmod(0o755)
+    environment = {**os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}'}
+    return lambda *words: subprocess.run(
+        [tmp_path / 'launch.sh', *words],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+
+
+def test_the_launcher_installs_extras(launch, tmp_path):
+    extras = tomllib.loads((ROOT / 'pyproject.toml').read_text())['project'][
+        'optional-dependencies'
+    ]
+    assert launch('install', *extras).returncode == 0
+    told = (tmp_path / 'told').read_text()
+    assert told.rstrip().endswith(f'-e {tmp_path}[{",".join(extras)}]')
+    assert launch('install', *extras).returncode == 0  # nothing to do
+    assert (tmp_path / 'told').read_text() == told
+    for words in ([], ['speach'], ['speech', 'tex.']):
+        done = launch('install', *words)
+        assert done.returncode == 2 and 'the extras are detection, speech, ' in done.stderr
+    assert f'The extras are {", ".join(sorted(extras)[:-1])} and {max(extras)}.' in TEXT
 
 
 @pytest.mark.parametrize('number', range(len([1 for kind, _ in BLOCKS if kind == 'python'])))

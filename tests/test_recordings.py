@@ -131,7 +131,7 @@ def test_a_list_says_what_is_wrong(tmp_path):
     for rows, message in (
         ([('a.wav', 'x'), ('b.wav', 'y')], '1 of 2 files are missing'),
         ([('a.wav', 'x')], 'set data.seconds=2.0'),
-        ([], 'names no sounds'),
+        ([], 'is empty'),
     ):
         path = manifest(tmp_path, rows)
         with pytest.raises(UserError, match=message):
@@ -150,6 +150,11 @@ def test_sounds_to_predict(tmp_path, capsys):
     names, arrays = recordings.read([str(tmp_path / 'in')], given, RATE)
     assert names == [str(a), str(b)] and (arrays['audio_length'] == RATE // 2).all()
     assert '1 of 2 sounds were converted' in capsys.readouterr().err
+    for other in ('digits.npy', 'lines.txt'):
+        assert not recordings.are_arrays([other], given)
+        with pytest.raises(UserError, match=f'{other}: this run takes sounds: .wav, .flac, .ogg'):
+            recordings.read([str(a), other], given, RATE)
+    assert recordings.are_arrays(['digits.npy'], {'audio': given['audio']})
     with pytest.raises(UserError, match=r'lasts 3\.0 s'):
         recordings.read([str(write(tmp_path / 'c.wav', tone(seconds=3)))], given, RATE)
 

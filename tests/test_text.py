@@ -183,7 +183,8 @@ def test_what_is_refused_is_named():
         ("words(20, 3, 'story')", "words needs texts in 'story'; fields of texts here: text"),
         ("words(20, 3, 'label')", "words needs texts in 'label'"),
         ("lower('label')", "'label' holds no texts"),
-        ('pair(9)', "pair needs the field 'question'"),
+        ('pair(9)', "pair needs the field 'question', which .* or as --text question="),
+        ("pair(9, 'text', 'answer')", "pair needs the field 'text_length'; put before it a token"),
         ("span('text')", 'span needs the field text_offsets'),
     ],
 )

@@ -207,6 +207,9 @@ def test_a_language_model_generates_what_it_has_read(tmp_path):
     assert len(set(one)) > 1 and all(set(text) <= set('abcd') | set('<unk>') for text in one)
     with pytest.raises(UserError, match='prompt is empty'):
         generate.generate(made, state, '', 3)
+    assert generate.generate(made, state, 'abcd' * 3, 4, temperature=0.0) == ['abcd']
+    with pytest.raises(UserError, match=r'prompt fills the 13 tokens .* give its last part'):
+        generate.generate(made, state, 'abcd' * 4, 4)
 
 
 def test_what_cut_texts_lose_is_not_scored(tmp_path):

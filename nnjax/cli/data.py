@@ -1,7 +1,8 @@
 """prepares a data set, or shows an experiment's batches
 
 nnjax data prepare NAME [--source=FOLDER]    prepares NAME for training
-nnjax data show --config=EXPERIMENT          a picture of an augmented training batch, or its texts
+nnjax data show --config=EXPERIMENT          a picture of an augmented training batch of images or
+                                             sounds; of texts, their lines
 nnjax data show --config=EXPERIMENT --operations    ... of what each operation does to its images
 """
 
@@ -16,6 +17,8 @@ from nnjax.errors import UserError, unknown
 
 ARGUMENTS = 'prepare NAME | show'
 ENLARGED = 160  # pixels across a picture with boxes, about
+ACROSS = 2048  # pixels of a row of pictures, about
+MOST = 64  # numbers of an array that are printed
 PAIRS, WIDE = 4, 144  # of examples for each operation; pixels across one: its name fits below
 
 
@@ -69,16 +72,16 @@ def _show(parsed: options.Options) -> None:
     from nnjax.training.setup import setup
 
     config = configs.load(spec, parsed.overrides)
-    output = options.file(parsed, 'output', '.png')
-    output = output or Path(f'{configs.find(spec.partition(":")[0]).stem}.png')
     made = setup(config)
     step = parsed.flags.step
-    if 'image' not in made.example or len(made.example['image'][0]) != 3:
-        if not made.prepare.vocabularies:
-            raise UserError(f'{spec} has no images or texts to show ({", ".join(made.example)})')
-        _tell(made, feed.augmented(made, step, parsed.flags.examples))
-        return
+    image = 'image' in made.example and len(made.example['image'][0]) == 3
+    if parsed.flags.output and not image and 'audio' not in made.example:
+        raise UserError(f'--output={parsed.flags.output}: {spec} has nothing to draw; leave it out')
+    output = options.file(parsed, 'output', '.png')
+    output = output or Path(f'{configs.find(spec.partition(":")[0]).stem}.png')
     if parsed.flags.operations:
+        if not image:
+            raise UserError(f'--operations: {spec} has no images ({", ".join(made.example)})')
         rows = feed.operations(made, step, PAIRS)
         images = np.concatenate([pictures.pixels(images) for images in rows.values()])
         captions = [name or 'prepared' for name in rows for _ in rows[name]]
@@ -87,25 +90,61 @@ def _show(parsed: options.Options) -> None:
         print(f'{len(rows) - 1} operations on examples of step {step} in {output}')
         return
     batch = feed.augmented(made, step, parsed.flags.examples)
-    names, images = made.dataset.labels, pictures.pixels(batch['image'])
-    labels = batch.get(config.task.get('label'), [''] * len(images))
+    images = pictures.pixels(batch['image']) if image else _spectrograms(batch)
+    if images is None:
+        if not made.prepare.vocabularies:
+            raise UserError(f'{spec} has no images or texts to show ({", ".join(made.example)})')
+        _tell(made, batch)
+        return
+    names = made.dataset.labels
     if 'boxes' in batch:
+        labels = batch.get(config.task.get('label'), [''] * len(images))
         objects = [scenes.truth(*pair, names) for pair in zip(batch['boxes'], labels)]
         images = np.stack([scenes.drawn(*pair, wide=ENLARGED) for pair in zip(images, objects)])
         captions = [f'{len(boxes)} objects' for boxes in objects]
     else:
-        captions = [_caption(label, names) for label in labels]
-    sheet.write(output, images, captions)
+        captions = _captions(made, batch)
+    columns = max(1, min(8, ACROSS // images.shape[2]))
+    sheet.write(output, images, captions, columns=columns)
     print(f'{len(captions)} examples of step {step} in {output}')
 
 
+def _spectrograms(batch) -> np.ndarray | None:
+    """A batch's features of sounds as images [N, bands, frames, 1], low bands below, if it has any."""
+    from nnjax.report import pictures
+
+    features = batch.get('audio', np.zeros(0))
+    if features.ndim not in (3, 4):
+        return None
+    features = features if features.ndim == 4 else features[..., None]
+    return pictures.pixels(features.swapaxes(1, 2)[:, ::-1])
+
+
 def _tell(made, batch) -> None:
-    """Prints the examples of a batch as JSON lines, token ids as texts."""
-    written = {n: v.decode(batch[n]).tolist() for n, v in made.prepare.vocabularies.items()}
+    """Prints the examples of a batch as JSON lines, token ids as texts, of large arrays the shape."""
+    written = _texts(made, batch)
     for row in range(len(batch['mask'])):
-        other = {n: a[row].tolist() for n, a in batch.items() if n not in written and n != 'mask'}
+        other = {n: _brief(a[row]) for n, a in batch.items() if n not in written and n != 'mask'}
         own = {n: texts[row] for n, texts in written.items()}
         print(json.dumps({**own, **other}, ensure_ascii=False))
+
+
+def _texts(made, batch) -> dict[str, list[str]]:
+    """The texts of a batch's token ids, by field."""
+    known = made.prepare.vocabularies
+    return {n: v.decode(batch[n]).tolist() for n, v in known.items() if n in batch}
+
+
+def _brief(array: np.ndarray):
+    return array.tolist() if array.size <= MOST else f'{array.dtype} {list(array.shape)}'
+
+
+def _captions(made, batch) -> list[str]:
+    """Each example's class or text; '' where it has neither."""
+    label = made.config.task.get('label')
+    if label in batch and label not in made.prepare.vocabularies:
+        return [_caption(one, made.dataset.labels) for one in batch[label]]
+    return next(iter(_texts(made, batch).values()), [''] * len(batch['mask']))
 
 
 def _caption(label, names: tuple[str, ...]) -> str:

@@ -46,6 +46,8 @@ def run(parsed: options.Options) -> None:
     for name in ('temperature', 'top_k', 'seed'):
         if given[name].value < 0:
             raise UserError(f'--{name}={given[name].value}: expected 0 or more')
+    if given.seed >= 2**32:
+        raise UserError(f'--seed={given.seed}: expected {2**32 - 1} at most')
     if not 0 < given.top_p <= 1:
         raise UserError(f'--top_p={given.top_p}: expected more than 0, and 1 at most')
     output = options.file(parsed, 'output', '.png', '.npy')
@@ -54,6 +56,8 @@ def run(parsed: options.Options) -> None:
 
     made, state = restore.run(workdir, given.checkpoint, given.config, parsed.overrides, data=False)
     if made.task.draw:
+        if given.prompt:
+            raise UserError(f'--prompt={given.prompt!r}: this run draws examples, it reads no text')
         if not output:
             raise UserError('this run draws examples: say where they go, --output=samples.png')
         _write(output, generate.examples(made, state, given.samples, given.seed))

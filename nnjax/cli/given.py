@@ -57,7 +57,7 @@ def _own(spec: str, seeds: bool) -> list[Point]:
         raise UserError(
             f'{spec} has no sweep() function; give --grid, --random with --points, or --seeds'
         )
-    return list(module.sweep())
+    return configs.called(spec, lambda: list(module.sweep()))
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -96,11 +96,11 @@ def _read(parsed: options.Options, made):
     from nnjax.data.text import inputs
 
     data, spec = made.dataset, made.dataset.train.spec
-    if parsed.flags.text and not texts.fields(spec):
+    if parsed.flags.text and ('audio' in spec or not texts.fields(spec)):
         raise UserError('--text: this run takes no texts')
     if parsed.flags.text:
         return inputs.typed(parsed.flags.text, spec)
-    if 'audio' in spec and recordings.are_sounds(parsed.arguments):
+    if 'audio' in spec and not recordings.are_arrays(parsed.arguments, spec):
         rate = chain.rate(specs.parse(made.config.augment, augment))
         return recordings.read(parsed.arguments, spec, rate)
     if texts.fields(spec) and 'image' not in spec:  # a file's name may be a text

@@ -11,6 +11,7 @@ from absl import flags
 
 from nnjax.cli import options
 from nnjax.errors import Diverged, Interrupted
+from nnjax.readable import scores
 
 
 def define(values: flags.FlagValues) -> None:
@@ -81,15 +82,9 @@ def _run(spec: str, parsed: options.Options) -> None:
         print(f'{workdir} is finished; a new --workdir starts again')
     path = report.write(workdir)
     final = result.records[-1]
-    shown = [
-        n
-        for n in ('loss', 'accuracy', 'macro_f1', 'r2', 'rmse', 'elbo', 'nmi')
-        if final.get(n) is not None
-    ]
     print(
-        f'{final["split"]} '
-        + '  '.join(f'{n} {final[n]:.4f}' for n in shown)
-        + f'  (best of step {final["best_step"]}, {final["seconds"]:.1f} s)'
+        f'{final["split"]} {scores(final, most=3)}  '
+        f'(best of step {final["best_step"]}, {final["seconds"]:.1f} s)'
     )
     print(f'report {path}')
 

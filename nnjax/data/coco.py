@@ -3,6 +3,8 @@
 import hashlib
 import json
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,7 @@ def split(
     names: tuple[str, ...],
     size: tuple[int, int] | None,
     most: int,
+    skip_corrupt: bool = False,
     like: tuple[Source, tuple[str, ...]] | None = None,
 ) -> tuple[Source, tuple[str, ...]] | None:
     """The first of the splits `names` that the folder has -> (its source, class names).
@@ -65,6 +68,7 @@ def split(
       names: of one split.
       size: (height, width) of every image; default is the images' own, if they all have one.
       most: objects in an image, at most.
+      skip_corrupt: leave out annotations that cannot be used.
       like: the training split and its classes, which the split must fit; without it the split must
         be there.
 
@@ -93,14 +97,12 @@ def split(
     kinds = np.full((len(files), most), -1, np.int32)
     filled = np.zeros(len(files), int)
     numbers = {kind: n for n, kind in enumerate(classes)}
-    for annotation in found['annotations']:
-        if annotation.get('iscrowd'):
-            continue
-        row, box = _checked(path, annotation, rows, numbers, shapes)
+    check = lambda annotation: _checked(path, annotation, rows, numbers, shapes)
+    for kind, row, box in _usable(path, found['annotations'], check, skip_corrupt):
         if filled[row] == most:
             raise UserError(f'{files[row]} has more than {most} objects: raise --config.data.most')
         boxes[row, filled[row]] = _cut(box, shapes[row], wanted)
-        kinds[row, filled[row]] = numbers[annotation['category_id']]
+        kinds[row, filled[row]] = kind
         filled[row] += 1
     kinds[boxes[..., 2] <= boxes[..., 0]] = -1  # cut off with the edge
     source = Scenes(files, wanted, boxes, kinds)
@@ -182,8 +184,36 @@ def _wanted(files, shapes, size, like: Shape | None) -> Shape:
     return height, width, int(shapes[:, 2].max())
 
 
-def _checked(path, annotation, rows, numbers, shapes) -> tuple[int, np.ndarray]:
-    """An annotation -> (its image's row, its box (top, left, bottom, right) in pixels)."""
+def _usable(
+    path: Path, annotations: list[dict], check: Callable, skip_corrupt: bool
+) -> list[tuple]:
+    """What `check` says of the annotations that are no crowds; says how many it refuses."""
+    found, bad = [], []
+    for annotation in annotations:
+        if annotation.get('iscrowd'):
+            continue
+        try:
+            found.append(check(annotation))
+        except UserError as error:
+            if not skip_corrupt:
+                raise UserError(
+                    f'{error}; correct it, or leave such annotations out: '
+                    '--config.data.skip_corrupt=True'
+                ) from None
+            bad.append(str(annotation.get('id', 'without id')))
+    if bad and not found:
+        raise UserError(f'none of the {len(bad)} annotations in {path} can be used')
+    if bad:
+        print(
+            f'left out {len(bad)} of {len(bad) + len(found)} annotations in {path} that cannot be '
+            f'used: {", ".join(bad[:20])}{" ..." if len(bad) > 20 else ""}',
+            file=sys.stderr,
+        )
+    return found
+
+
+def _checked(path, annotation, rows, numbers, shapes) -> tuple[int, int, np.ndarray]:
+    """An annotation -> (class, its image's row, its box (top, left, bottom, right) in pixels)."""
     place = f'{path}, annotation {annotation.get("id", "without id")}'
     if annotation['image_id'] not in rows:
         raise UserError(f'{place}: there is no image {annotation["image_id"]}')
@@ -208,7 +238,8 @@ def _checked(path, annotation, rows, numbers, shapes) -> tuple[int, np.ndarray]:
             f'{place}: the box [{left:g}, {top:g}, {wide:g}, {tall:g}] reaches {beyond:g} pixels '
             f'out of its image of {width}x{height}'
         )
-    return row, np.array([top, left, top + tall, left + wide])
+    box = np.array([top, left, top + tall, left + wide])
+    return numbers[annotation['category_id']], row, box
 
 
 def _cut(box: np.ndarray, shape: np.ndarray, wanted: Shape) -> np.ndarray:

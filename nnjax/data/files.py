@@ -65,7 +65,8 @@ def numeric(
     alphabetical order.
 
     Raises:
-      UserError: an array without rows, of other than finite numbers, or too large for int32.
+      UserError: an array without rows, of other than finite numbers, or too large for int32; arrays
+        of a split that differ in length.
     """
     named = [s['label'] for s in splits.values() if 'label' in s and s['label'].dtype.kind in 'TUS']
     names: tuple[str, ...] = tuple(np.unique(np.concatenate(named)).astype(str)) if named else ()
@@ -98,6 +99,10 @@ def numeric(
         return array
 
     done = {s: {n: one(s, n, a) for n, a in fields.items()} for s, fields in splits.items()}
+    for split, fields in done.items():
+        lengths = {name: len(array) for name, array in fields.items()}
+        if len(set(lengths.values())) > 1:
+            raise UserError(f'{owner}: the fields of {split} differ in length: {lengths}')
     return done, tuple(str(name) for name in names)
 
 
@@ -165,6 +170,7 @@ def _rows(
     if path.suffix.lower() != '.csv':
         raise UserError(f'{path}: this run takes tables, .csv files with a header')
     texts = tables.read(path)
+    tables.fit(texts, (*columns, *categories))
     return tables.numbers(texts, columns), tables.numbered(texts, categories)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from nnjax import texts
 from nnjax.data import images, kept, sounds
 from nnjax.data.source import Arrays, Rows, Source
+from nnjax.data.text.lines import whole
 from nnjax.errors import UserError, unknown
 
 LEAVE_OUT = 'leave such sounds out: --config.data.skip_corrupt=True'
@@ -126,6 +127,11 @@ def read(inputs: Iterable[str], spec: Mapping, rate: int | None) -> tuple[list[s
     Several channels become their mean, another rate is converted, with a note on standard error. Of
     a sound that is too long the middle is used, where sounds have no length; else it is refused.
     """
+    for path in map(Path, inputs):
+        if not path.is_dir() and path.suffix.lower() not in sounds.SUFFIXES:
+            raise UserError(
+                f'{path}: this run takes sounds: {", ".join(sounds.SUFFIXES)} files or folders of them'
+            )
     if rate is None:
         raise UserError('this run has no features of sound that say a rate, such as log_mel')
     names = [
@@ -154,9 +160,10 @@ def read(inputs: Iterable[str], spec: Mapping, rate: int | None) -> tuple[list[s
     return names, found
 
 
-def are_sounds(inputs: Iterable[str]) -> bool:
-    """Whether these can only be sound files, and folders of them."""
-    return all(Path(t).is_dir() or Path(t).suffix.lower() in sounds.SUFFIXES for t in inputs)
+def are_arrays(inputs: Iterable[str], spec: Mapping) -> bool:
+    """Whether these are files of arrays, which sounds without a length may come from."""
+    kinds = {Path(text).suffix.lower() for text in inputs}
+    return kinds <= {'.npy', '.npz'} and 'audio_length' not in spec
 
 
 class Recordings:
@@ -238,10 +245,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
     """Lines of a list, each with 'path' and 'text'."""
     if path.suffix not in ('.jsonl', '.tsv'):
         raise UserError(f'{path}: expected a .jsonl or a .tsv of path and text')
-    try:
-        lines = path.read_text(encoding='utf-8').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f'{path} cannot be read: {error}') from None
+    lines = whole(path).splitlines()
     if path.suffix == '.tsv':
         rows = list(csv.DictReader(lines, delimiter='\t', quoting=csv.QUOTE_NONE))
         if not rows or not {'path', 'text'} <= set(rows[0]):

@@ -160,6 +160,7 @@ def Coco(
     test: str | None = '10%',
     size: Size | None = None,
     most: Count = 32,
+    skip_corrupt: bool = False,
 ) -> Dataset:
     """Images and the objects in them, as COCO writes it: PATH/train.json, PATH/train/*.jpg.
 
@@ -173,9 +174,12 @@ def Coco(
       size: pixels of a side, or (height, width), that every image is scaled to cover and cut to
         about its centre, its boxes with it; None where all have one size
       most: objects in an image, at most
+      skip_corrupt: leave out annotations that cannot be used, such as boxes without area
     """
     root = Path(path).expanduser()
-    read = functools.partial(coco.split, root, size=_sides(size), most=most)
+    read = functools.partial(
+        coco.split, root, size=_sides(size), most=most, skip_corrupt=skip_corrupt
+    )
     train, labels = read(('train',))
     own = {
         what: (read(names, like=(train, labels)) or (None,))[0]

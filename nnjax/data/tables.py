@@ -2,15 +2,17 @@
 
 import csv
 import importlib.util
+import io
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from nnjax.data.source import Arrays
+from nnjax.data.text.lines import whole
 from nnjax.errors import UserError, unknown
 
 MISSING = ('', '?', 'na', 'n/a', 'nan', 'null', 'none')  # texts, in any case, that say nothing
@@ -78,13 +80,10 @@ def read(path: Path) -> Texts:
     Raises:
       UserError: no file, no text, no rows, a row of another length, a column twice.
     """
-    if not path.is_file():
-        raise UserError(f'no file {path}')
+    reader = csv.reader(io.StringIO(whole(path), newline=''))
     try:
-        with path.open(newline='', encoding='utf-8-sig') as file:
-            reader = csv.reader(file)
-            numbered = [(reader.line_num, line) for line in reader if line]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        numbered = [(reader.line_num, line) for line in reader if line]
+    except csv.Error as error:
         raise UserError(f'{path} is no CSV text: {error}') from None
     if len(numbered) < 2:
         raise UserError(f'{path} has no rows under a header')
@@ -131,6 +130,16 @@ def _numbers(texts: Texts, name: str) -> np.ndarray:
     raise AssertionError('unreachable')
 
 
+def fit(texts: Texts, names: Iterable[str]) -> None:
+    """Refuses a table that lacks one of the training table's columns `names`."""
+    lacking = [repr(name) for name in names if name not in texts.header]
+    if lacking:
+        raise UserError(
+            f'{texts.path} lacks the column{"s" * (len(lacking) > 1)} {", ".join(lacking)} of the '
+            f'training table (it has: {", ".join(texts.header)})'
+        )
+
+
 def numbered(texts: Texts, categories: Mapping[str, Sequence[str]]) -> np.ndarray:
     """Columns of categories -> int32 [N, columns]; 0 for a text that is none of them."""
     found = np.zeros((len(texts.rows), len(categories)), np.int32)
@@ -173,6 +182,7 @@ def examples(
         raise UserError(f'{path} has no column besides {", ".join(map(repr, wanted))}')
     categories = like.categories if like else {n: c for n in rest if (c := _categories(texts, n))}
     columns = like.columns if like else tuple(name for name in rest if name not in categories)
+    fit(texts, (*columns, *categories))
     arrays['features'] = numbers(texts, columns)
     if categories:
         arrays['features_categories'] = numbered(texts, categories)

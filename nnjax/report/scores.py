@@ -3,7 +3,7 @@
 import math
 import re
 
-from nnjax.readable import duration
+from nnjax.readable import duration, leading
 from nnjax.report import charts
 from nnjax.report.charts import Curve
 from nnjax.report.folder import Record, Run, number
@@ -20,25 +20,6 @@ LOWER_IS_BETTER = re.compile(
     r'(^|_)(loss|error|nll|perplexity|brier|ece|mae|mse|rmse|wer|cer|eer|entropy|divergence)($|_)'
 )
 MOST_CHARTS = 14
-LEADING = (
-    'wer',
-    'cer',
-    'exact_match',
-    'bleu',
-    'f1',
-    'bits_per_character',
-    'accuracy',
-    'macro_f1',
-    'nmi',
-    'r2',
-    'rmse',
-    'elbo',
-    'AP',
-    'AP50',
-    'eer',
-    'auc',
-    'loss',
-)  # the headline begins with these
 
 
 def metric_names(run: Run) -> list[str]:
@@ -169,9 +150,7 @@ def headline(run: Run, interval: str) -> list[dict]:
     """The few numbers on top, as {label, value, detail, main}; `interval` details the accuracy."""
     final, names, unit = run.final or {}, metric_names(run), time_unit(run)
     tiles = []
-    scored = [name for name in names if name in final]
-    scored.sort(key=lambda name: LEADING.index(name) if name in LEADING else len(LEADING))
-    for name in scored[:3]:
+    for name in leading(name for name in names if name in final)[:3]:
         detail = interval if name == 'accuracy' else ''
         tiles.append(_tile(f'{final["split"]} {name}', score(number(final[name])), detail))
     lead = 'accuracy' if 'accuracy' in names else (names or ['loss'])[0]

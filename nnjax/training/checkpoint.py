@@ -56,7 +56,7 @@ class Checkpoints:
         steps = self.steps()
         if not steps or (step is not None and step not in steps):
             raise UserError(
-                f'no checkpoint {"" if step is None else step}in '
+                f'no checkpoint{"" if step is None else f" {step}"} in '
                 f'{self._manager.directory} (there are: {steps or "none"})'
             )
         step = steps[-1] if step is None else step

@@ -38,8 +38,15 @@ class Folder:
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f'--workdir={path} is a file; name a folder')
-        if self.path.is_dir() and not self.exists and any(self.path.iterdir()):
-            raise UserError(f'--workdir={path} is not empty and no {self.KIND}; name a new one')
+        if not self.path.is_dir() or self.exists:
+            return
+        if (self.path / 'sweep.json').is_file():
+            raise UserError(f'--workdir={path} is a sweep folder; its best run is {path}/best')
+        if any(self.path.iterdir()):
+            raise UserError(
+                f'--workdir={path} is not empty and no {self.KIND} (it has no {self.FILE}); '
+                'name one that is, or to train a folder that is not there yet'
+            )
 
     @property
     def exists(self) -> bool:
@@ -47,10 +54,16 @@ class Folder:
 
     def create(self, config: ConfigDict, experiment: str, data: str, **more: Any) -> None:
         """Writes the config, the fingerprint of the training data and the environment."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._make()
         saved = {'experiment': experiment, 'data': data, 'config': configs.to_json(config), **more}
         write(self.path / self.FILE, json.dumps(saved, indent=2))
         write(self.path / 'environment.json', json.dumps(environment(), indent=2))
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f'--workdir={self.path} cannot be created: {error.strerror}') from None
 
     def config(self) -> tuple[str, ConfigDict]:
         """The saved (experiment name, config).
@@ -130,7 +143,7 @@ class RunFolder(Folder):
         self, config: ConfigDict, experiment: str, data: Dataset, preparation: Preparation
     ) -> None:
         """Also writes data.json, what the data is like, and prepare.json, what was learned of it."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        self._make()
         write(self.path / 'data.json', json.dumps(description.describe(data)))
         write(self.path / 'prepare.json', json.dumps(preparation.statistics))
         fingerprint = data.train.fingerprint

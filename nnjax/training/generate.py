@@ -29,7 +29,8 @@ def generate(
     Sample number i is a function of (seed, i).
 
     Raises:
-      UserError: the run's model reads no tokens one by one, or the prompt has no token.
+      UserError: the run's model reads no tokens one by one, or the prompt has no token or so many
+        that prepare would cut them.
     """
     name = made.config.task.get('input', '')
     vocabulary = made.prepare.vocabularies.get(name)
@@ -40,6 +41,11 @@ def generate(
         )
     prepared = made.prepare({name: texts.array([prompt])})
     ids = prepared[name][0, : prepared[f'{name}_length'][0]]
+    if len(ids) == prepared[name].shape[1]:  # whether something was cut off is not told
+        raise UserError(
+            f'the prompt fills the {len(ids)} tokens that prepare makes of a text at most: '
+            'give its last part alone'
+        )
     ids = ids[:-1] if ids[-1] == END else ids
     if not len(ids) or not (prompt or ids[0] == BEGIN):
         raise UserError('the prompt is empty, and prepare puts no <bos> before a text: give one')

@@ -3,6 +3,8 @@
 import sys
 import time
 
+from nnjax.readable import scores
+
 
 class Progress:
     """A bar over a run's steps. `quiet` shows nothing."""
@@ -40,10 +42,7 @@ class Progress:
 
     def show(self, record: dict) -> None:
         """A validation or test record."""
-        numbers = '  '.join(
-            f'{n} {record[n]:.4g}' for n in ('loss', 'accuracy') if record.get(n) is not None
-        )
-        text = f'{record["split"]} {numbers}'
+        text = f'{record["split"]} {scores(record, most=1)}'
         if self._bar:
             self._bar.update(self._task, description=text)
         elif not self._quiet:

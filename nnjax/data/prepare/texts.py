@@ -45,6 +45,11 @@ def pair(
 
     def apply(_, arrays: Arrays) -> Arrays:
         needed = (first, f'{first}_length', second, f'{second}_length', f'{second}_offsets')
+        if absent := [name for name in (first, second) if name not in arrays]:
+            raise UserError(
+                f'prepare: pair needs the field {absent[0]!r}, which the examples lack: add it to '
+                f'their file, or as --text {absent[0]}=...'
+            )
         for name in needed:
             if name not in arrays:
                 raise UserError(

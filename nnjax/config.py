@@ -180,7 +180,8 @@ def tuples(value: Any) -> Any:
 def load(spec: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
     """'FILE[:arg]' or 'NAME[:arg]' and {field: flag text or value} -> a locked, checked config.
 
-    NAME is an experiment that ships with nnjax. `config.experiment` keeps the name.
+    NAME is an experiment that ships with nnjax. With ':smoke' sequences have one bucket, where
+    no override says others.
     """
     module, arg = experiment(spec)
     config = called(spec, lambda: module.get_config(arg))
@@ -188,6 +189,8 @@ def load(spec: str, overrides: Mapping[str, Any] | None = None) -> ConfigDict:
         raise UserError(
             f'{spec}: get_config must return a config made by base(), got {type(config).__name__}'
         )
+    if arg == 'smoke' and config.get('buckets'):
+        config.buckets = ()  # whose programs take minutes to compile
     config.lock()
     for path, value in (overrides or {}).items():
         override(config, path, value)

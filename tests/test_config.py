@@ -157,6 +157,12 @@ def test_a_stranger_s_config_resolves_nothing_else(name):
         schema.resolve(name)
 
 
+def test_a_smoke_test_has_one_bucket_unless_told():
+    assert configs.load('number_words').buckets == (32, 40)
+    assert configs.load('number_words:smoke').buckets == ()
+    assert configs.load('number_words:smoke', {'buckets': '(32,)'}).buckets == (32,)
+
+
 def test_help_lists_every_field_with_its_explanation():
     rows = {path: (value, allowed, doc) for path, value, allowed, doc in configs.describe(config())}
     assert rows['optim.lr'] == ('0.1', 'a number > 0', 'learning rate')

@@ -53,6 +53,17 @@ def test_losses_equal_pytorch(loss, theirs, torch):
     assert np.array_equal(weights, np.ones(41))
 
 
+def test_quantiles_may_be_given_in_any_order():
+    outputs = RNG.normal(size=(50, 3)).astype(np.float32)
+    batch = {'target': RNG.normal(size=(50, 1)).astype(np.float32), 'features': outputs}
+    found = []
+    for quantiles in ((0.05, 0.5, 0.95), (0.95, 0.05, 0.5)):
+        task = regression(loss='quantile', quantiles=quantiles)
+        predictions = jax.device_get(task.predict(lambda x: x, batch))
+        found.append((float(jnp.sum(task.loss(outputs, batch)[0])), task.score(predictions, batch)))
+    assert found[0] == found[1] and 'coverage90' in found[0][1]
+
+
 def test_the_pinball_loss_is_least_at_the_quantiles():
     quantiles, sample = (0.1, 0.5, 0.8), RNG.exponential(size=(2000, 1)).astype(np.float32)
     task = regression(loss='quantile', quantiles=quantiles)

@@ -427,3 +427,9 @@ def test_sheet_cuts_long_captions_and_wants_one_for_each_image(tmp_path):
     assert second.min() == 255
     with pytest.raises(ValueError, match='2 images, but 1 captions'):
         sheet.write(tmp_path / 's.png', images, ['a'])
+
+
+def test_fewer_bits_are_better():
+    for name in ('bits_per_character', 'kl', 'valid_loss'):
+        assert scores.best(charts.Curve(name, [1, 2, 3], [4.0, 3.0, 2.0])) == 2
+    assert scores.best(charts.Curve('bleu', [1, 2, 3], [4.0, 3.0, 2.0])) == 0

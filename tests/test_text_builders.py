@@ -113,7 +113,9 @@ def test_opinions_need_the_order_of_words():
 
     train, test = (list(opinions.examples(split)) for split in ('train', 'test'))
     assert (len(train), len(test)) == (4000, 1000)
-    assert not {row['text'] for row in train} & {row['text'] for row in test}
+    valid = {row['text'] for row in opinions.examples('valid')}
+    assert len(valid) == 500
+    assert not {row['text'] for row in train} & (valid | {row['text'] for row in test})
     for row in train[:500] + test:
         last = re.split(r', (?:but|yet) | and ', row['text'])[-1]
         last = re.sub(r'^although .*, |, although .*$', '', last)
@@ -301,6 +303,15 @@ def test_a_package_is_in_one_split_and_test_has_nothing_nearly_of_training():
     assert not set(groups[: len(texts[0])]) & set(groups[len(texts[0]) :])
 
 
+def test_rows_are_held_out_by_whole_groups():
+    groups = np.repeat(np.arange(40), np.arange(40) % 4 + 1)
+    parts = duplicates.apart(groups, [10, 20])
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(groups)))
+    assert 10 <= len(parts[0]) < 14 and 17 <= len(parts[1]) < 24  # a group more at most
+    held = [set(groups[rows].tolist()) for rows in parts]
+    assert not (held[0] & held[1] or held[0] & held[2] or held[1] & held[2])
+
+
 def debian(name: str):
     try:
         return sources.Tfds(name, valid=None)
@@ -310,7 +321,8 @@ def debian(name: str):
 
 def test_wordnet_has_25_classes():
     made = debian('wordnet_glosses')
-    assert (len(made.train), len(made.test)) == (69_419, 12_000) and len(made.labels) == 25
+    assert len(made.train) + len(made.test) == 81_419 and len(made.labels) == 25
+    assert 12_000 <= len(made.test) < 12_100
     texts = everything(made.train)['text'].tolist() + everything(made.test)['text'].tolist()
     assert len({' '.join(re.findall(r'\w+', text.lower())) for text in texts}) == len(texts)
     share = Counter(everything(made.test)['label'].tolist()).most_common(1)[0][1] / 12_000

@@ -23,6 +23,7 @@ from nnjax.errors import UserError
 from nnjax.ops import pairs
 from nnjax.report import page
 from nnjax.training import optim
+from nnjax.training.setup import setup
 from tests.test_train import difference
 
 LABELS = np.array([0, 0, 1, 2, 1, 0, 3, 2], np.int32)
@@ -297,3 +298,35 @@ def test_an_example_is_itself_however_its_views_were_averaged():
     assert matching.gallery(['a'], mean[:1], ['b'], 0.1 * mean[:1], 0.5)[0]['score'] == row['score']
     same, _ = pairs.scores(mean, np.array([3, 3]))
     assert same == pytest.approx(1, abs=1e-6)
+
+
+def test_of_many_rows_pairs_of_every_identity_are_scored():
+    """Twelve images of each of many people, in order: a stride would meet nobody twice."""
+    people = np.repeat(np.arange(1000), 12)
+    codes = np.random.default_rng(0).normal(size=(1000, 8)).astype(np.float32)
+    same, different = pairs.scores(codes[people], people)
+    assert len(same) + len(different) == 4000 * 3999 // 2
+    assert len(same) == pytest.approx(
+        1000 * 66 / 9, rel=0.1
+    )  # a third of the rows, a ninth of pairs
+    assert same == pytest.approx(1, abs=1e-5)
+
+
+def test_groups_of_sounds_of_any_length_stand_side_by_side():
+    """Also where rows are sequences; rows of several lengths cannot be."""
+    rows = {
+        'text': np.ones((64, 8), np.int32),
+        'text_length': np.full(64, 5, np.int32),
+        'label': (np.arange(64) % 8).astype(np.int32),
+    }
+    data = bind(sources.Arrays, train=rows, valid=None)
+    c = base()
+    c.data, c.batch, c.group, c.total = data, 16, 4, '1 steps'
+    c.model = bind(models.RNN, classes=8, vocabulary=4, hidden=4)
+    c.task = bind(tasks.classification, input='text')
+    c.optim = bind(optim.make, name='sgd', lr=0.1)
+    made = setup(c)
+    assert isinstance(made.order, Grouped)
+    c.buckets = (8,)
+    with pytest.raises(UserError, match='group=4 needs rows of one length'):
+        setup(c)

@@ -17,7 +17,7 @@ METERS = {
 }
 LOG_SPREAD = {'lr': math.inf, 'grad_norm': 30, 'step_milliseconds': 8}  # see charts.lines
 LOWER_IS_BETTER = re.compile(
-    r'(^|_)(loss|error|nll|perplexity|brier|ece|mae|mse|rmse|wer|cer|eer|entropy|divergence)($|_)'
+    r'(^|_)(loss|error|nll|kl|bits|perplexity|brier|ece|mae|mse|rmse|wer|cer|eer|entropy|divergence)($|_)'
 )
 MOST_CHARTS = 14
 

@@ -41,11 +41,14 @@ def regression(
     Args:
       loss: what is minimised, by its name in nnjax.ops.losses ('quantile' is the pinball loss)
       huber_delta: error from which the Huber loss is linear, in deviations of the target
-      quantiles: those that loss 'quantile' predicts, rising
+      quantiles: those that loss 'quantile' predicts, lowest first in whatever order they are given
       input: the batch's field that the model reads, with what belongs to it
       target: the batch's field that holds the numbers
     """
     count = {'gaussian': 2, 'quantile': len(quantiles)}.get(loss, 1)
+
+    def rising() -> jax.Array:
+        return jnp.sort(jnp.asarray(quantiles, jnp.float32))
 
     def loss_values(outputs: jax.Array, batch: Batch) -> Weighted:
         wanted = _columns(batch[target]).astype(jnp.float32)
@@ -53,7 +56,7 @@ def regression(
         if loss == 'gaussian':
             values = losses.gaussian(outputs[..., 0], _deviation(outputs), wanted)
         elif loss == 'quantile':
-            values = losses.pinball(outputs, wanted, jnp.asarray(quantiles, jnp.float32))
+            values = losses.pinball(outputs, wanted, rising())
         else:
             extra = (huber_delta,) if loss == 'huber' else ()
             values = getattr(losses, loss)(outputs[..., 0], wanted, *extra)
@@ -70,7 +73,7 @@ def regression(
         """Outputs [B, T, K] -> the prediction [B, T], still standardized."""
         if loss != 'quantile':
             return outputs[..., 0]
-        middle = jnp.argmin(jnp.abs(jnp.asarray(quantiles, jnp.float32) - 0.5))
+        middle = jnp.argmin(jnp.abs(rising() - 0.5))
         return jnp.sort(outputs, -1)[..., middle]
 
     def predict(apply, batch: Batch) -> dict[str, jax.Array]:
@@ -100,7 +103,7 @@ def regression(
             errors = (wanted - point).astype(np.float64) / deviation
             values = 0.5 * errors**2 + np.log(deviation) + losses.HALF_LOG_TAU
             found['nll'] = float(values.mean())
-        for share, low, high in _intervals(predictions, quantiles):
+        for share, low, high in _intervals(predictions, sorted(map(float, quantiles))):
             found[f'coverage{100 * share:.3g}'] = metrics.coverage(low, high, wanted)
         return found
 

@@ -28,6 +28,10 @@ def rows(
     if isinstance(train.source, Described):  # nothing of it is read
         alike = packing.Apart(train) if config.pack else train
         return alike, Shuffled(len(train), config.batch), (), 0.0
+    if config.group > 1 and (config.pack or config.buckets):
+        raise UserError(
+            f'group={config.group} needs rows of one length: leave out pack and buckets'
+        )
     if config.pack and config.buckets:
         raise UserError('pack=True fills every row to its end: leave out buckets, or pack')
     if config.pack:
@@ -43,14 +47,14 @@ def rows(
     if small:
         train.keep()
     elif not config.buckets:  # all of a large set is not read for its share of padding
-        return train, Shuffled(len(train), config.batch), (), 0.0
+        return train, _order(config, train, small), (), 0.0
     cuts, found = lengths.cuts(train.spec, config.buckets), lengths.read(train)
     rows = lengths.members(found, cuts)
     full = [(own, one) for own, one in zip(rows, cuts) if len(own)]
     rows, cuts = (tuple(part) for part in zip(*full))
     padding = lengths.padding(found, cuts, rows)
     if not config.buckets:
-        return train, Shuffled(len(train), config.batch), (), padding
+        return train, _order(config, train, small), (), padding
     return train, lengths.Bucketed(rows, config.batch), cuts, padding
 
 

@@ -45,13 +45,15 @@ def opinion(rng: random.Random, label: int, unseen: bool) -> str:
 
 
 def examples(split: str) -> Iterator[dict]:
-    """A split's examples, the classes in turn; no text occurs twice in it."""
-    rng, seen = random.Random(f'opinions {split}'), set()
-    while len(seen) < SPLITS[split]:
-        label = len(seen) % 2
+    """A split's examples, the classes in turn; no text occurs twice, in it or in train."""
+    rng, count = random.Random(f'opinions {split}'), 0
+    seen = {row['text'] for row in examples('train')} if split == 'valid' else set()
+    while count < SPLITS[split]:
+        label = count % 2
         text = opinion(rng, label, split == 'test')
         if text not in seen:
             seen.add(text)
+            count += 1
             yield {'text': text, 'label': label}
 
 
@@ -67,4 +69,5 @@ def builder(source: str | None = None):
         'contrasts. Each opinion in test joins a modifier and a word that training never joins.',
         {'text': str, 'label': CLASSES},
         {split: of(split) for split in SPLITS},
+        version='1.1.0',
     )

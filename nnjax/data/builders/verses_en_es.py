@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from nnjax.data.builders import made, sword
-from nnjax.data.order import permutation
 from nnjax.data.text import duplicates
 
 SHARE = 20  # one verse of so many for validation and for test
@@ -34,14 +33,9 @@ def builder(source: str | None = None):
 def _split(english: Path, spanish: Path) -> dict[str, list[dict]]:
     found = pairs(sword.verses(english), sword.verses(spanish))
     groups = duplicates.groups([source for source, _ in found])
-    places = np.arange(groups.max() + 1)
-    order = permutation(0, np.zeros_like(places), places, len(places))[groups]
     share = len(found) // SHARE
-    # Whole groups, in an order of chance, until a split has its share.
-    ranked = np.argsort(order, kind='stable')
-    ends = np.searchsorted(order[ranked], order[ranked[[share, 2 * share]]], side='right')
-    parts = dict(zip(('test', 'valid', 'train'), np.split(ranked, ends)))
-    return {name: list(_examples(found, np.sort(rows))) for name, rows in parts.items()}
+    parts = zip(('test', 'valid', 'train'), duplicates.apart(groups, [share, share]))
+    return {name: list(_examples(found, rows)) for name, rows in parts}
 
 
 def _examples(found: list[tuple[str, str]], rows: np.ndarray) -> Iterator[dict]:

@@ -133,7 +133,7 @@ def _feistel(keys: np.ndarray, values: np.ndarray, high: int, low: int) -> np.nd
 
 
 def _scramble(x: np.ndarray, key: np.ndarray) -> np.ndarray:
-    """32 bits to 32 bits: MurmurHash3's finalizer without its last shift."""
+    """32 bits to 32 bits: MurmurHash3's finalizer without its first shift."""
     x = x ^ key
     x *= np.uint32(0x85EBCA6B)
     x ^= x >> np.uint32(13)

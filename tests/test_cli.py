@@ -251,6 +251,25 @@ def test_python_m_nnjax_is_the_command():
     assert done.stderr.startswith("nnjax: unknown command 'trane'; did you mean 'train'?")
 
 
+@pytest.mark.parametrize('word, code', [('version', 0), ('trane', 2)])
+def test_a_reader_that_left_is_no_traceback(word, code):
+    """What was printed is still in a buffer when the command is done, or refused."""
+    read, write = os.pipe()
+    os.close(read)
+    program = f'from nnjax import cli; print("said"); cli.main([{word!r}])'
+    done = subprocess.run(
+        [sys.executable, '-c', program],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        env={**os.environ, 'PYTHONUNBUFFERED': ''},
+    )
+    os.close(write)
+    assert done.returncode == code
+    assert 'Traceback' not in done.stderr and 'BrokenPipe' not in done.stderr
+
+
 FILES = {
     'syntax.py': 'def get_config(:\n',
     'nothing.py': 'x = 1\n',

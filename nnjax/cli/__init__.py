@@ -24,17 +24,18 @@ COMMANDS = (
 def main(argv: list[str] | None = None) -> None:
     """Runs `nnjax COMMAND ...` and exits: 0 done, 2 a mistake in what was typed (one line)."""
     argv = sys.argv[1:] if argv is None else argv
+    code = 0
     try:
-        code = run(argv)
-    except UserError as error:
-        print(f'nnjax: {error}', file=sys.stderr)
-        code = error.exit_code
-    except KeyboardInterrupt:
-        code = 130
+        try:
+            code = run(argv)
+        except UserError as error:
+            print(f'nnjax: {error}', file=sys.stderr)
+            code = error.exit_code
+        except KeyboardInterrupt:
+            code = 130
+        sys.stdout.flush()
     except BrokenPipeError:  # `nnjax ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.stdout.flush()
     sys.exit(code)
 
 

@@ -167,7 +167,7 @@ def test_what_is_cut_is_counted_once(capsys):
 def test_what_is_refused_is_named():
     with pytest.raises(UserError) as error:
         prepared("words(20, 3, over='refuse', end=True)", source(text=['a', 'one b c d']))
-    assert "'text', row 1 ('one b c d' ...) has 5 tokens, length=3" in str(error.value)
+    assert "prepare: 'text', 'one b c d' ... has 5 tokens, length=3" in str(error.value)
     assert '\n' not in str(error.value)
 
 

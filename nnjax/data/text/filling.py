@@ -65,8 +65,8 @@ class Filling:
         if self._over == 'refuse':
             row = int(long[0])
             raise UserError(
-                f'prepare: {what}, row {row} ({texts[row][:40]!r} ...) has {counts[row] + extra} '
-                f"tokens, length={self._length}; over='cut' cuts such rows"
+                f'prepare: {what}, {texts[row][:40]!r} ... has {counts[row] + extra} tokens, '
+                f"length={self._length}; over='cut' cuts such rows"
             )
         self._said = True
         print(

@@ -46,6 +46,12 @@ def test_records_have_the_fields_that_they_name(tmp_path):
     assert names == [f'{path}:1'] and found == {'question': ['Who?'], 'context': ['It is he.']}
 
 
+def test_a_single_field_need_not_be_the_first(tmp_path):
+    path = tmp_path / 'a.jsonl'
+    path.write_text('{"context": "It is he."}\n')
+    assert plain(inputs.read([str(path)], SPEC)) == (['It is he.'], {'context': ['It is he.']})
+
+
 def test_fields_typed_by_hand():
     names, found = plain(inputs.typed(['question=a=b?', 'context= c '], SPEC))
     assert names == ['a=b? | c'] and found == {'question': ['a=b?'], 'context': ['c']}

@@ -30,7 +30,8 @@ def read(inputs: Iterable[str], spec: Mapping[str, tuple]) -> tuple[list[str], A
             raise UserError(
                 f'{text} has the fields {", ".join(rows[0])}, those before it {", ".join(found)}'
             )
-        names += [r[known[0]] if len(r) == 1 else f'{text}:{n}' for n, r in enumerate(rows, 1)]
+        alone = len(rows[0]) == 1
+        names += [next(iter(r.values())) if alone else f'{text}:{n}' for n, r in enumerate(rows, 1)]
         for name in rows[0]:
             found.setdefault(name, []).extend(str(row[name]) for row in rows)
     return names, {name: texts.array(values) for name, values in found.items()}

@@ -194,6 +194,25 @@ def test_arrays_are_read_as_an_npz_is():
     }
 
 
+def test_arrays_are_kept_of_one_format(monkeypatch):
+    shades = iter(range(9))
+    shade = lambda: kept.arrays('name', lambda: {'x': np.array([next(shades)])})['x'].tolist()
+    assert [shade(), shade()] == [[0], [0]]
+    monkeypatch.setattr(kept, 'FORMAT', kept.FORMAT + 1)
+    assert [shade(), shade()] == [[1], [1]]
+
+
+def test_an_interrupt_leaves_no_file(tmp_path, monkeypatch):
+    def interrupted(path, **arrays):
+        path.write_bytes(b'half')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np, 'savez', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        kept.arrays('name', lambda: {'x': np.zeros(3)})
+    assert not [p for p in (tmp_path / 'cache').rglob('*') if p.is_file()]
+
+
 BAD_DATA = {
     'words': (lambda t: sources.Arrays({'image': np.array(['a'] * 9)}), 'not numbers'),
     'mixed labels': (

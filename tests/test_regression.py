@@ -179,6 +179,10 @@ def test_copies_of_rows_are_left_out_and_splits_have_seeds(tmp_path):
     path = written(tmp_path / 'a.csv', 'a,b\n1,2\n3,4\n1,2\n5,6\n' + '7,8\n9,1\n')
     whole = sources.Csv(path, target='b', unique=True, test=None, valid=None).train
     assert whole[np.arange(len(whole))]['features'][:, 0].tolist() == [1, 3, 5, 7, 9]
+    text = 'a,b,name\n1,2,x\n1 ,2,y\n1,3,x\n'  # a space and a name make no other row
+    more = written(tmp_path / 'b.csv', text)
+    made = sources.Csv(more, target='b', ignore=('name',), unique=True, test=more, valid=None)
+    assert [len(made.train), len(made.test)] == [2, 2]
     held = {
         float(sources.Csv(path, target='b', test='1', valid=None, seed=seed).test[np.arange(1)]['features'][0, 0])
         for seed in range(8)

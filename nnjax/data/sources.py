@@ -211,7 +211,7 @@ def Csv(
       test: another file, or a share or number held out, or None
       ignore: columns to leave out, such as a row's name
       target: column or columns of the numbers to predict, the field 'target' [T]
-      unique: leave out rows that are copies of earlier ones
+      unique: leave out rows that equal an earlier one, but for what is ignored
       seed: of the permutation by which shares and numbers are held out
     """
     targets = (target,) if isinstance(target, str) else target

@@ -162,27 +162,32 @@ def examples(
     Any other column is numeric if most of its values are numbers, and then all must be; else its
     texts are categories. Classes are the different texts of the label, whole numbers in numerical
     order and before others. `like` is a table whose classes, columns and categories this one must
-    have; its own order of columns does not matter. `unique` leaves out the copies of earlier rows.
+    have; its own order of columns does not matter. `unique` leaves out rows that equal an earlier one
+    in all that is used of them.
 
     Raises:
       UserError: besides `read` and `numbers`, an unknown column or class, a missing label or target,
         a column without any value, or of as many texts as a name has.
     """
-    texts = _unique(read(path)) if unique else read(path)
+    texts = read(path)
     wanted = [*([label] if label else []), *target]
     for name in (*wanted, *ignore):
         texts.column(name)
+    rest = tuple(name for name in texts.header if name not in (*wanted, *ignore))
+    if not rest:
+        raise UserError(f'{path} has no column besides {", ".join(map(repr, wanted))}')
+    if like:
+        rest = (*like.columns, *like.categories)
+        fit(texts, rest)
+    if unique:
+        texts = _unique(texts, (*wanted, *rest))
     arrays, labels = {}, ()
     if label:
         arrays['label'], labels = _classes(texts, label, like and like.labels)
     if target:
         arrays['target'] = _targets(texts, target, like is None)
-    rest = tuple(name for name in texts.header if name not in (*wanted, *ignore))
-    if not rest:
-        raise UserError(f'{path} has no column besides {", ".join(map(repr, wanted))}')
     categories = like.categories if like else {n: c for n in rest if (c := _categories(texts, n))}
     columns = like.columns if like else tuple(name for name in rest if name not in categories)
-    fit(texts, (*columns, *categories))
     arrays['features'] = numbers(texts, columns)
     if categories:
         arrays['features_categories'] = numbered(texts, categories)
@@ -190,9 +195,10 @@ def examples(
     return Table(arrays, labels, columns, dict(categories), notes)
 
 
-def _unique(texts: Texts) -> Texts:
-    first = dict(zip(map(tuple, reversed(texts.rows)), reversed(range(len(texts.rows)))))
-    kept = sorted(first.values())
+def _unique(texts: Texts, names: Sequence[str]) -> Texts:
+    """Without the rows that equal an earlier one in the columns `names`."""
+    rows = list(zip(*map(texts.column, names)))
+    kept = sorted({row: n for n, row in reversed(list(enumerate(rows)))}.values())
     return texts._replace(rows=[texts.rows[n] for n in kept], lines=[texts.lines[n] for n in kept])
 
 

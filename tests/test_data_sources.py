@@ -227,7 +227,7 @@ BAD = {
     'no number': (
         lambda t: (
             (t / 'a.csv').write_text('a,b\n1,2\n1,2\nx,2\n'),
-            sources.Csv(str(t / 'a.csv'), 'b'),
+            sources.Csv(str(t / 'a.csv'), 'b', valid=None, test=None),
         ),
         "line 4, column 'a'",
     ),
@@ -236,7 +236,10 @@ BAD = {
         'line 2',
     ),
     'csv nan': (
-        lambda t: ((t / 'a.csv').write_text('a,b\nnan,2\n'), sources.Csv(str(t / 'a.csv'), 'b')),
+        lambda t: (
+            (t / 'a.csv').write_text('a,b\nnan,2\n'),
+            sources.Csv(str(t / 'a.csv'), 'b', valid=None, test=None),
+        ),
         'no value',
     ),
     'empty csv': (

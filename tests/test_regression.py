@@ -175,6 +175,21 @@ def test_a_table_says_its_types_and_gaps(tmp_path, capsys):
         files.complete(['b.csv:0', 'b.csv:1'], arrays)
 
 
+def test_kinds_of_columns_are_learned_from_training_rows(tmp_path):
+    def made(kinds):
+        rows = ''.join(f'{kind},{n},{n}\n' for n, kind in enumerate(kinds))
+        path = written(tmp_path / 'a.csv', f'kind,a,b\n{rows}')
+        return sources.Csv(path, target='b', valid='4', test='4')
+
+    found = made(range(20))
+    held = {int(n) for s in (found.valid, found.test) for n in s[np.arange(4)]['target'][:, 0]}
+    found = made([f'new{n % 2}' if n in held else ('red', 'blue')[n % 2] for n in range(20)])
+    assert found.categories == {'kind': ('blue', 'red')} and found.columns == ('a',)
+    assert found.train[np.arange(12)]['features_categories'].all()
+    for source in (found.valid, found.test):
+        assert not source[np.arange(4)]['features_categories'].any()
+
+
 def test_copies_of_rows_are_left_out_and_splits_have_seeds(tmp_path):
     path = written(tmp_path / 'a.csv', 'a,b\n1,2\n3,4\n1,2\n5,6\n' + '7,8\n9,1\n')
     whole = sources.Csv(path, target='b', unique=True, test=None, valid=None).train
@@ -210,9 +225,9 @@ BAD = {
 @pytest.mark.parametrize('case', BAD)
 def test_a_bad_table_is_one_line(case, tmp_path):
     text, fields, words = BAD[case]
-    fields = {'path': text and written(tmp_path / 'a.csv', text), **fields}
+    fields = {'path': text and written(tmp_path / 'a.csv', text), 'valid': None, **fields}
     with pytest.raises(UserError) as error:
-        sources.Csv(**{'path': fields.pop('path'), **fields})
+        sources.Csv(test=None, **fields)
     assert words in str(error.value) and '\n' not in str(error.value)
 
 

@@ -201,8 +201,8 @@ def Csv(
     """A table with a header: columns of numbers are the field 'features' [F], NaN where a value is missing.
 
     Columns of texts are the field 'features_categories' [K], whole numbers: 1 to 63 for the most
-    frequent texts, 0 for any other and for none. What is missing, rare or constant is said on
-    standard error; prepare='impute' fills missing numbers.
+    frequent texts of the training rows, 0 for any other and for none. What is missing, rare or
+    constant is said on standard error; prepare='impute' fills missing numbers.
 
     Args:
       path: the file, or PACKAGE:PATH, a file of an installed Python package
@@ -217,7 +217,13 @@ def Csv(
     targets = (target,) if isinstance(target, str) else target
     if not label and not targets:
         raise UserError("sources.Csv needs label='COLUMN' (classes) or target='COLUMN' (numbers)")
-    table = tables.examples(tables.find(path), label, ignore, None, targets, unique)
+
+    def trained(size: int) -> np.ndarray:
+        shares = (text if text and is_share(text) else None for text in (valid, test))
+        train = dataset(Rows({'row': np.arange(size)}), *shares, (), seed).train
+        return train[np.arange(len(train))]['row']
+
+    table = tables.examples(tables.find(path), label, ignore, None, targets, unique, train=trained)
 
     def own(text: str | None) -> Source | str | None:
         if text is None or is_share(text):

@@ -5,7 +5,7 @@ import importlib.util
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,6 +37,11 @@ class Texts(NamedTuple):
             raise unknown(f'column of {self.path}', name, self.header)
         place = self.header.index(name)
         return [row[place].strip() for row in self.rows]
+
+    def only(self, places: Sequence[int] | np.ndarray) -> 'Texts':
+        """Some of the rows."""
+        lines = [self.lines[n] for n in places]
+        return self._replace(rows=[self.rows[n] for n in places], lines=lines)
 
 
 class Table(NamedTuple):
@@ -156,6 +161,7 @@ def examples(
     like: Table | None = None,
     target: Sequence[str] = (),
     unique: bool = False,
+    train: Callable[[int], np.ndarray] = np.arange,
 ) -> Table:
     """A CSV file -> its examples; column `label` is the class, columns `target` are to be predicted.
 
@@ -163,7 +169,8 @@ def examples(
     texts are categories. Classes are the different texts of the label, whole numbers in numerical
     order and before others. `like` is a table whose classes, columns and categories this one must
     have; its own order of columns does not matter. `unique` leaves out rows that equal an earlier one
-    in all that is used of them.
+    in all that is used of them. `train` chooses of so many rows those to train on, from which kinds
+    of columns and categories are learned.
 
     Raises:
       UserError: besides `read` and `numbers`, an unknown column or class, a missing label or target,
@@ -186,7 +193,11 @@ def examples(
         arrays['label'], labels = _classes(texts, label, like and like.labels)
     if target:
         arrays['target'] = _targets(texts, target, like is None)
-    categories = like.categories if like else {n: c for n in rest if (c := _categories(texts, n))}
+    if like:
+        categories = like.categories
+    else:
+        learned = texts.only(train(len(texts.rows)))
+        categories = {name: kinds for name in rest if (kinds := _categories(learned, name))}
     columns = like.columns if like else tuple(name for name in rest if name not in categories)
     arrays['features'] = numbers(texts, columns)
     if categories:
@@ -199,7 +210,7 @@ def _unique(texts: Texts, names: Sequence[str]) -> Texts:
     """Without the rows that equal an earlier one in the columns `names`."""
     rows = list(zip(*map(texts.column, names)))
     kept = sorted({row: n for n, row in reversed(list(enumerate(rows)))}.values())
-    return texts._replace(rows=[texts.rows[n] for n in kept], lines=[texts.lines[n] for n in kept])
+    return texts.only(kept)
 
 
 def _classes(texts: Texts, label: str, known) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -79,6 +79,15 @@ def test_parallel_files_are_pairs(tmp_path):
     assert everything(again.valid)['target'].tolist() == ['a', 'b', 'c', 'd']
 
 
+def test_a_source_of_several_targets_is_in_one_split(tmp_path):
+    de = written(tmp_path / 'a.de', ''.join(f'{n % 20}\n' for n in range(100)))
+    en = written(tmp_path / 'a.en', ''.join(f'{n}\n' for n in range(100)))
+    made = sources.Parallel((de, en), valid='20%', test='5')
+    splits = [everything(split) for split in (made.train, made.valid, made.test)]
+    assert [len(found['target']) for found in splits] == [60, 15, 25]
+    assert [len(set(found['source'].tolist())) for found in splits] == [12, 3, 5]
+
+
 def test_repeated_rows_are_left_out_before_splitting(tmp_path, capsys):
     path = objects(tmp_path / 'a.jsonl', [{'text': f'{n % 50}'} for n in range(200)])
     made = sources.Jsonl(path, valid='20%', test='20%')

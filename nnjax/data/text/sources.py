@@ -72,10 +72,12 @@ def Parallel(
 ) -> Dataset:
     """Two files of text, line by line translations: the fields 'source' and 'target'.
 
+    Where a share is held out, all translations of a source are in one split.
+
     Args:
       train: file of the sources, file of the targets
-      valid: two other files, or a share or number held out, or None
-      test: two other files, or a share or number held out, or None
+      valid: two other files, or a share or number of the different sources held out, or None
+      test: two other files, or a share or number of the different sources held out, or None
       unique: leave out pairs that equal an earlier one, before anything is held out
     """
     given = {'train': train, 'valid': valid, 'test': test}
@@ -93,7 +95,8 @@ def Parallel(
         columns = lines.parallel(*(Path(one).expanduser() for one in pair))
         return [{'source': source, 'target': target} for source, target in zip(*columns)]
 
-    return records.dataset(read, names, unique=unique)
+    held = any(isinstance(pair, str) for pair in given.values())
+    return records.dataset(read, names, group='source' if held else None, unique=unique)
 
 
 def Text(

@@ -270,6 +270,15 @@ def test_a_reader_that_left_is_no_traceback(word, code):
     assert 'Traceback' not in done.stderr and 'BrokenPipe' not in done.stderr
 
 
+def test_what_a_run_writes_is_utf8_in_every_locale(tmp_path):
+    program = 'from nnjax.training import folder; folder.write(folder.Path("a"), "\\xfc")'
+    locale = {'LC_ALL': 'C', 'PYTHONCOERCECLOCALE': '0', 'PYTHONUTF8': '0'}
+    environment = {**os.environ, **locale, 'PYTHONPATH': os.pathsep.join(sys.path)}
+    subprocess.run([sys.executable, '-c', program], check=True, cwd=tmp_path, env=environment)
+    assert [p.name for p in tmp_path.iterdir()] == ['a']
+    assert (tmp_path / 'a').read_bytes() == 'ü'.encode()
+
+
 FILES = {
     'syntax.py': 'def get_config(:\n',
     'nothing.py': 'x = 1\n',
@@ -389,6 +398,7 @@ BAD = [
     ),
     ('', ['predict', '--workdir={run}'], 'name what to predict'),
     ('', ['predict', '--workdir={run}', '{tmp}/nothing.png'], 'nothing.png'),
+    ('', ['predict', '--workdir={run}', 'a.jsonl', '--text=a=b'], 'a.jsonl and --text: choose'),
     ('', ['predict', '--workdir={run}', '{tmp}/broken.png'], 'broken.png'),
     ('', ['predict', '--workdir={run}', '{tmp}/words.npy'], 'words.npy'),
     ('', ['predict', '--workdir={run}', '{tmp}/empty.csv'], 'empty.csv'),

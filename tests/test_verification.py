@@ -2,6 +2,7 @@
 identity, the pairs of all devices, and two pictures compared by command."""
 
 import csv
+import types
 
 import jax
 import jax.numpy as jnp
@@ -15,14 +16,14 @@ from sklearn.metrics import roc_auc_score, roc_curve
 import nnjax
 from nnjax import models, tasks
 from nnjax.analysis import matching
-from nnjax.cli import main
+from nnjax.cli import main, run
 from nnjax.config import base, bind
 from nnjax.data import sources
 from nnjax.data.order import Grouped
 from nnjax.errors import UserError
 from nnjax.ops import pairs
 from nnjax.report import page
-from nnjax.training import optim
+from nnjax.training import optim, predict, restore
 from nnjax.training.setup import setup
 from tests.test_train import difference
 
@@ -288,6 +289,33 @@ def test_a_pair_and_a_gallery_by_command(tmp_path, capsys):
 
     assert '--pair compares two files, not 1' in refused('--pair', files[0])
     assert 'choose one' in refused('--pair', '--gallery=x', files[0], files[1])
+
+
+def test_a_gallery_of_sounds_by_command(tmp_path, monkeypatch):
+    soundfile = pytest.importorskip('soundfile')
+    for name, x in {'a': [0.5, 0.25], 'b': [-0.5, 0.5]}.items():
+        soundfile.write(tmp_path / f'{name}.wav', np.array(x), 8000)
+    train = sources.Arrays({'audio': np.zeros((2, 4), np.int16)}, valid=None).train
+    dataset, augment = types.SimpleNamespace(train=train), 'log_mel(rate=8000)'
+    made = types.SimpleNamespace(dataset=dataset, config=types.SimpleNamespace(augment=augment))
+    monkeypatch.setattr(restore, 'run', lambda *given, **options: (made, None))
+    monkeypatch.setattr(predict, 'predict', lambda _, __, raw: {'embedding': raw['audio'] / 1})
+    monkeypatch.setattr(matching, 'threshold', lambda *given: 0.5)
+    output = tmp_path / 'out.csv'
+    output.write_text('old')
+    command = [f'--gallery={tmp_path}', str(tmp_path / 'a.wav'), f'--output={output}']
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr('os.replace', interrupted)
+        run(['predict', '--workdir=run', *command])
+    assert output.read_text() == 'old'  # until the new one is whole
+    run(['predict', '--workdir=run', *command])
+    rows = list(csv.DictReader(output.read_text().splitlines()))
+    assert [row['other'] for row in rows] == [str(tmp_path / f'{name}.wav') for name in 'ab']
+    assert [row['same'] for row in rows] == ['True', 'False']
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
 
 
 def test_an_example_is_itself_however_its_views_were_averaged():

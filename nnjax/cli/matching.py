@@ -14,16 +14,15 @@ def check(parsed: options.Options) -> None:
         raise UserError(f'--pair compares two files, not {len(parsed.arguments)}')
 
 
-def rows(parsed: options.Options, made, state, names, predictions) -> list[dict]:
-    """What --pair or --gallery writes."""
+def rows(made, state, names, predictions, gallery) -> list[dict]:
+    """What --pair writes, or --gallery of these (names, raw arrays)."""
     from nnjax.analysis import matching
-    from nnjax.data import files
     from nnjax.training import predict
 
     limit = matching.threshold(made, state)
     embeddings = predictions['embedding']
-    if parsed.flags.gallery:
-        known, arrays = files.read([parsed.flags.gallery], made.dataset.train.spec)
+    if gallery:
+        known, arrays = gallery
         theirs = predict.predict(made, state, arrays)['embedding']
         return matching.gallery(names, embeddings, known, theirs, limit)
     if len(names) != 2:

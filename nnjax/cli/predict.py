@@ -58,11 +58,13 @@ def run(parsed: options.Options) -> None:
     workdir = options.required(parsed, 'workdir')
     if not parsed.arguments and not parsed.flags.text:
         raise UserError('name what to predict: files or a folder; see nnjax predict --help')
+    if parsed.arguments and parsed.flags.text:
+        raise UserError(f'{parsed.arguments[0]} and --text: choose files or what is typed')
     output = options.file(parsed, 'output', *WRITERS)
     picture = options.file(parsed, 'picture', '.png')
     matching.check(parsed)
     options.compilation_cache()
-    from nnjax.training import predict, restore
+    from nnjax.training import folder, predict, restore
 
     matches = bool(parsed.flags.pair or parsed.flags.gallery)
     made, state = restore.run(
@@ -72,40 +74,50 @@ def run(parsed: options.Options) -> None:
         parsed.overrides,
         data=matches,  # whose validation split decides what is one identity
     )
-    names, arrays = _read(parsed, made)
+    if parsed.flags.text:
+        names, arrays = _typed(parsed.flags.text, made)
+    else:
+        names, arrays = _read(parsed.arguments, made)
+    gallery = _read([parsed.flags.gallery], made) if parsed.flags.gallery else None
     found = predict.predict(made, state, arrays)
     if matches:
-        rows = matching.rows(parsed, made, state, names, found)
+        rows = matching.rows(made, state, names, found, gallery)
     else:
         rows = predict.rows(made, names, found)
     if picture:
         _draw(picture, arrays.get('image'), rows)
     text = WRITERS[output.suffix if output else '.csv'](rows)
     if output:
-        output.write_text(text)
+        folder.write(output, text)
         print(f'{len(rows)} predictions in {output}', file=sys.stderr)
     else:
         sys.stdout.write(text)
 
 
-def _read(parsed: options.Options, made):
-    """What was typed and named -> (a name each, raw arrays)."""
+def _typed(given: list[str], made):
+    """'FIELD=TEXT' ... -> (the name of the example, raw arrays)."""
+    from nnjax.data.text import inputs
+
+    spec = made.dataset.train.spec
+    if 'audio' in spec or not texts.fields(spec):
+        raise UserError('--text: this run takes no texts')
+    return inputs.typed(given, spec)
+
+
+def _read(named: list[str], made):
+    """Files and folders -> (a name each, raw arrays)."""
     from nnjax.data import augment, files, recordings
     from nnjax.data import spec as specs
     from nnjax.data.augment import chain
     from nnjax.data.text import inputs
 
     data, spec = made.dataset, made.dataset.train.spec
-    if parsed.flags.text and ('audio' in spec or not texts.fields(spec)):
-        raise UserError('--text: this run takes no texts')
-    if parsed.flags.text:
-        return inputs.typed(parsed.flags.text, spec)
-    if 'audio' in spec and not recordings.are_arrays(parsed.arguments, spec):
+    if 'audio' in spec and not recordings.are_arrays(named, spec):
         rate = chain.rate(specs.parse(made.config.augment, augment))
-        return recordings.read(parsed.arguments, spec, rate)
+        return recordings.read(named, spec, rate)
     if texts.fields(spec) and 'image' not in spec:  # a file's name may be a text
-        return inputs.read(parsed.arguments, spec)
-    names, arrays = files.read(parsed.arguments, spec, data.columns, data.categories)
+        return inputs.read(named, spec)
+    names, arrays = files.read(named, spec, data.columns, data.categories)
     if 'impute' not in made.config.prepare:
         files.complete(names, arrays)
     return names, arrays

@@ -201,9 +201,9 @@ class RunFolder(Folder):
 
 
 def write(path: Path, text: str) -> None:
-    """Writes a whole file or nothing."""
+    """Writes a whole file, UTF-8, or nothing."""
     temporary = path.with_name(f'.{path.name}.tmp')
-    temporary.write_text(text)
+    temporary.write_text(text, encoding='utf-8')
     os.replace(temporary, path)
 
 

@@ -1,7 +1,6 @@
 """The loop: config in, result out. One for every task, model and machine."""
 
 import contextlib
-import importlib
 import json
 import signal
 import threading
@@ -48,9 +47,6 @@ def train(
       Diverged: the loss became NaN or infinite; names the step.
       Interrupted: SIGTERM or SIGINT came; a checkpoint was written.
     """
-    threading.Thread(
-        target=importlib.import_module, args=('orbax.checkpoint',), daemon=True
-    ).start()
     folder = RunFolder(workdir) if workdir is not None else None
     forced = bool(force and folder and folder.exists)
     if folder and folder.exists:

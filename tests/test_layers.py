@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / 'nnjax'
 
 # What each room may import of nnjax. Every room may import itself and the leaves.
-LEAVES = {'errors', 'fields', 'duration', 'cache', 'texts', 'readable'}
+LEAVES = {'errors', 'fields', 'duration', 'cache', 'texts', 'readable', 'machine'}
 ALLOWED = {
     'ops': set(),
     'models': {'ops'},

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from nnjax.errors import UserError
+from nnjax.machine import processors
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.bmp', '.gif', '.tif', '.tiff', '.webp')
 
@@ -132,8 +133,7 @@ def each(count: int, act: Callable[[int], None]) -> None:
 
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
-    own = os.sched_getaffinity(0) if hasattr(os, 'sched_getaffinity') else range(os.cpu_count())
-    return ThreadPoolExecutor(len(own), thread_name_prefix='nnjax-images')
+    return ThreadPoolExecutor(processors(), thread_name_prefix='nnjax-images')
 
 
 def _opened(file: str | Path | bytes, name: object):

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from nnjax import schema
 from nnjax.errors import Interrupted, UserError
+from nnjax.machine import processors
 from nnjax.sweep import plan, table
 from nnjax.sweep.folder import SweepFolder
 from nnjax.sweep.points import Point, configuration
@@ -119,8 +120,7 @@ def run(
     waiting = list(range(len(whole.plan()['shares'])))
     going: dict[subprocess.Popen, int] = {}
     free = list(range(workers))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    environment = {**os.environ, 'OMP_NUM_THREADS': str(max(1, cores // workers))}
+    environment = {**os.environ, 'OMP_NUM_THREADS': str(max(1, processors() // workers))}
     with contextlib.ExitStack() as stack:
         stopped = stack.enter_context(loop.signals())
         stack.callback(_end, going)

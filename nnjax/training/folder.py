@@ -24,6 +24,7 @@ from nnjax.data import description
 from nnjax.data.preparation import Preparation, digest
 from nnjax.data.source import Dataset
 from nnjax.errors import UserError
+from nnjax.machine import processors
 
 
 class Folder:
@@ -227,9 +228,7 @@ def environment() -> dict[str, str]:
         'platform': platform.platform(),
         'device': devices[0].device_kind,
         'devices': str(len(devices)),
-        'processors': str(
-            len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-        ),
+        'processors': str(processors()),
         'commit': _commit(),
     }
 

@@ -26,6 +26,7 @@ import jaxlib
 import numpy as np
 
 from nnjax import cache
+from nnjax.machine import processors
 
 HERE = Path(__file__).parent
 TARGETS = (
@@ -184,6 +185,5 @@ def pieces(rows: int, flops: int) -> int:
 def threads() -> int:
     """The processors that this process may use, or OMP_NUM_THREADS if that is less."""
     own = os.environ.get('OMP_NUM_THREADS', '').split(',')[0]
-    affinity = getattr(os, 'sched_getaffinity', None)  # not on a Mac
-    allowed = len(affinity(0)) if affinity else os.cpu_count()
+    allowed = processors()
     return min(int(own), allowed) if own.isdigit() and int(own) > 0 else allowed

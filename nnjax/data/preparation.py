@@ -101,11 +101,14 @@ class Preparation:
 
     def cut(self, arrays: Arrays) -> dict[str, np.ndarray]:
         """Raw arrays -> {field: bool [N], whose texts lose their ends}, of fields with such texts."""
-        found = {}
-        last = max([n for n, operation in enumerate(self._operations, 1) if operation.cut] + [0])
-        for operation, own in zip(self._operations[:last], self.statistics):
-            found |= operation.cut(own, arrays) if operation.cut else {}
-            arrays = operation.apply(own, arrays)
+        found, waiting = {}, []
+        for operation, own in zip(self._operations, self.statistics):
+            if operation.cut:
+                for before, its in waiting:
+                    arrays = before.apply(its, arrays)
+                found |= operation.cut(own, arrays)
+                waiting = []
+            waiting.append((operation, own))  # applied only where a later one cuts
         return {name: rows for name, rows in found.items() if rows.any()}
 
     @functools.cached_property

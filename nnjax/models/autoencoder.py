@@ -158,8 +158,7 @@ class VAE(Autoencoder):
     the mean of a code's distribution, 'log_variance' the logarithm of its variance, and the K
     reconstructions are of codes drawn from it. In training one is drawn, by the 'dropout' key and
     the example's position in the global batch; in evaluation four, by the example's own numbers, so
-    that the bound is a function of the example alone. Fields are those of
-    `Autoencoder`.
+    that the bound is a function of the example alone. Fields are those of `Autoencoder`.
     """
 
     outputs_of_code = 2

@@ -31,10 +31,9 @@ def verification(
     In evaluation, where identities are others than in training, the loss of arcface and cosface is
     the contrastive one.
     The metric 'ranking' is, for an example, the share of other examples of its identity and of
-    others that its scores put in the right order. Scores are over all pairs of a split, of
-    4,000 of its examples where it has more: the
-    equal error rate, the area under the ROC curve, and the true accept rate at false accept rates of
-    1e-2 and 1e-3.
+    others that its scores put in the right order. Scores are over all pairs of a split, of 4,000 of
+    its examples where it has more: the equal error rate, the area under the ROC curve, and the true
+    accept rate at false accept rates of 1e-2 and 1e-3.
 
     Args:
       loss: what is minimised in training

@@ -47,7 +47,7 @@ def test_behind_the_length_is_nothing(name, length, seed):
     x[length:] = 0
     a, b = (run(name, True)(key, jnp.asarray(v), jnp.int32(length)) for v in (x, dirty))
     np.testing.assert_array_equal(a['audio'], b['audio'])
-    after = int(a['audio_length'])
+    after = int(a.get('audio_length', len(a['audio'])))
     assert 0 < after <= len(a['audio']) and not np.asarray(a['audio'][after:]).any()
     assert a['audio'].dtype == jnp.float32
 
@@ -163,6 +163,47 @@ def test_the_word_is_in_the_middle():
     np.testing.assert_array_equal(found[:, 0] > 0, (np.arange(20) >= 5) & (np.arange(20) < 16))
 
 
+@pytest.mark.parametrize('operation', ['centered(12)', 'picture'])
+def test_what_has_no_length_is_all_real(operation):
+    found = run(f'{MEL} | {operation}', True)(None, jnp.asarray(sound()), jnp.int32(400))
+    assert set(found) == {'audio'}
+
+
+def test_cmvn_is_the_mean_and_deviation_of_what_is_real():
+    x = np.random.default_rng(0).normal(3, 5, (30, 4)).astype(np.float32)
+    real = x[:20].astype(np.float64)
+    mean, variance = real.mean(0), real.var(0)
+    for name, wanted in (
+        ('cmvn', (real - mean) / np.sqrt(variance)),
+        ('cmvn(deviation=False)', real - mean),
+    ):
+        found = run(name, True)(None, jnp.asarray(x), jnp.int32(20))['audio']
+        np.testing.assert_allclose(found[:20], wanted, atol=2e-5)
+        assert not np.asarray(found[20:]).any()
+
+
+def test_mfcc_and_deltas_are_librosas():
+    librosa = pytest.importorskip('librosa')
+    x = sound()
+    text = 'mfcc(13, mels=20, rate=4000, window=100, hop=40, fft=128) | deltas(2, 9)'
+    found = run(text, False)(None, jnp.asarray(x), None)['audio']
+    settings = dict(n_fft=128, hop_length=40, win_length=100, n_mels=20, pad_mode='constant')
+    mfcc = librosa.feature.mfcc(y=x, sr=4000, n_mfcc=13, **settings)
+    wanted = [mfcc, *(librosa.feature.delta(mfcc, width=9, order=n) for n in (1, 2))]
+    # float32 holds these coefficients, of up to 200 decibels, to 2e-5.
+    assert 100 < np.abs(mfcc).max() < 1000
+    np.testing.assert_allclose(found, np.concatenate(wanted).T, atol=1e-4)
+
+
+def test_rates_of_operations_are_compared():
+    rate = lambda text: chain.rate(spec.parse(text, augment))
+    assert rate(f'echo(rate=4000) | {MEL}') == rate("background('/no', rate=4000)") == 4000
+    assert rate('gain | cmvn') is None
+    with pytest.raises(UserError, match='4000 and 16000') as error:
+        rate(f'echo | {MEL}')
+    assert '\n' not in str(error.value)
+
+
 def test_files_are_mixed_in(tmp_path):
     soundfile = pytest.importorskip('soundfile')
     t = np.arange(4000) / 4000
@@ -192,13 +233,20 @@ def test_training_and_evaluation_share_the_features():
         ('log_mel(window=1024)', 'longer than fft'),
         ('mfcc(50, mels=40)', 'at most mels'),
         ('deltas(1, 4)', 'odd'),
-        ("background('/nowhere')", 'no file or folder'),
+        ('deltas(9, 9)', 'fewer than width=9'),
+        ('log_mel(window=100, fft=401)', 'even'),
         ('add_noise(30, 5)', 'low'),
     ],
 )
 def test_arguments_that_cannot_be(text, message):
     with pytest.raises(UserError, match=message):
         spec.parse(text, augment)
+
+
+def test_files_that_are_missing_are_missed_where_they_are_mixed_in():
+    operation = spec.parse("background('/nowhere')", augment)
+    with pytest.raises(UserError, match='no file or folder'):
+        operation[0](jax.random.key(0), {'audio': jnp.asarray(sound())})
 
 
 def test_order_matters_and_is_said():

@@ -150,11 +150,14 @@ def cepstra(bands: jax.Array, count: int) -> jax.Array:
     return product(bands, jnp.asarray(basis.astype(np.float32)), precision=exact)
 
 
-def slopes(x: jax.Array, length: jax.Array | None = None, width: int = 9) -> jax.Array:
-    """Features [..., N, F] -> their change a frame: a least-squares line over `width` frames.
+def slopes(
+    x: jax.Array, length: jax.Array | None = None, width: int = 9, order: int = 1
+) -> jax.Array:
+    """Features [..., N, F] -> their derivative of an order, by frames.
 
-    At either end it is that of the first and the last whole window (librosa's 'interp'); a sound
-    that is shorter than a window goes on as it ends.
+    It is that of the polynomial of this order that is nearest to `width` frames by least squares
+    (Savitzky and Golay, 1964), at either end that of the first and the last whole window (librosa's
+    'interp'); a sound that is shorter than a window goes on as it ends.
     """
     count, half = x.shape[-2], width // 2
     length = jnp.broadcast_to(count if length is None else length, x.shape[:-2])
@@ -163,11 +166,13 @@ def slopes(x: jax.Array, length: jax.Array | None = None, width: int = 9) -> jax
         jnp.broadcast_to(jnp.arange(count), x.shape[:-1]), half, jnp.maximum(last - half, half)
     )
     offsets = np.arange(-half, half + 1)
+    # The leading coefficient, as a sum over frames; the derivative is the same all over the window.
+    taps = math.factorial(order) * np.linalg.pinv(np.vander(offsets / half, order + 1))[0]
     total = jnp.zeros_like(x)
-    for offset in offsets[offsets != 0].tolist():
+    for offset, tap in zip(offsets.tolist(), (taps / float(half) ** order).tolist()):
         rows = jnp.minimum(middle + offset, last)[..., None]
-        total = total + offset * jnp.take_along_axis(x, rows, -2)
-    return real(total / float(np.sum(offsets**2)), length, -2)
+        total = total + tap * jnp.take_along_axis(x, rows, -2)
+    return real(total, length, -2)
 
 
 def standardized(

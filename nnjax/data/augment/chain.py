@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import jax.numpy as jnp
 
-from nnjax.data.augment.operation import Always, Operation, Pairwise
+from nnjax.data.augment.operation import Always, AtRate, Operation, Pairwise
 from nnjax.errors import UserError
 
 Batch = Mapping[str, jax.Array]  # field name -> [B, ...]
@@ -55,9 +55,30 @@ def evaluate(operations: Sequence[Operation | Pairwise], batch: Batch) -> Batch:
 
 
 def rate(operations: Sequence[Operation | Pairwise]) -> int | None:
-    """Samples a second of the sounds that the operations read, if they read any."""
-    found = (operation.rate for operation in operations if isinstance(operation, Always))
+    """Samples a second of the sounds that the operations read, if they read any.
+
+    Raises:
+      UserError: they differ.
+    """
+    found = {operation.rate for operation in operations if isinstance(operation, (Always, AtRate))}
+    found = sorted(found - {None})
+    if len(found) > 1:
+        raise UserError(
+            f'augment reads sounds at {" and ".join(map(str, found))} samples a second: '
+            'write the rate of the data in each of its operations'
+        )
+    return found[0] if found else None
+
+
+def hop(operations: Sequence[Operation | Pairwise]) -> int | None:
+    """Samples from one frame of the features that the operations make to the next."""
+    found = (operation.hop for operation in operations if isinstance(operation, Always))
     return next(filter(None, found), None)
+
+
+def whole(operations: Sequence[Operation | Pairwise]) -> bool:
+    """Whether a frame in evaluation depends on the whole sound."""
+    return any(operation.whole for operation in operations if isinstance(operation, Always))
 
 
 def view(operations: Sequence[Operation], key: jax.Array, batch: Batch) -> Batch:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import jax.numpy as jnp
 
-from nnjax.data.augment.operation import Always, sound_of, with_sound
+from nnjax.data.augment.operation import Always, sound_of, with_sound, without_length
 from nnjax.errors import UserError
 from nnjax.fields import Count, NonNegative, Positive, Range
 from nnjax.ops import audio
@@ -65,7 +65,8 @@ def mfcc(
 ) -> Always:
     """Samples [T] -> cepstral coefficients of mel bands in decibels [1 + T // hop, coefficients].
 
-    librosa's, with silence before and behind the sound; the arguments are those of `log_mel`.
+    librosa's, with silence before and behind the sound, and no band more than 80 dB below its
+    loudest; the arguments are those of `log_mel`.
     """
     if coefficients > mels:
         raise UserError(f'coefficients={coefficients}: at most mels={mels}')
@@ -74,19 +75,23 @@ def mfcc(
         lambda x, frames: audio.cepstra(audio.decibels(spectrum(x), frames), coefficients),
         hop,
         rate,
+        whole=True,  # its loudest bounds every frame
     )
 
 
 def deltas(orders: Count = 1, width: Odd = 9) -> Always:
-    """Features [N, F] -> [N, (1 + orders) F]: with their slopes over `width` frames, and theirs."""
+    """Features [N, F] -> [N, (1 + orders) F]: with their derivatives, the first, second ...
+
+    Each is that of a polynomial of its own order over `width` frames (librosa's delta).
+    """
     if width % 2 == 0:
         raise UserError(f'width={width}: expected an odd number')
+    if orders >= width:
+        raise UserError(f'orders={orders}: fewer than width={width} frames')
 
     def change(x, length):
-        parts = [x]
-        for _ in range(orders):
-            parts.append(audio.slopes(parts[-1], length, width))
-        return jnp.concatenate(parts, -1)
+        slopes = [audio.slopes(x, length, width, order) for order in range(1, orders + 1)]
+        return jnp.concatenate([x, *slopes], -1)
 
     return _on_features(change)
 
@@ -96,17 +101,18 @@ def cmvn(deviation: bool = True) -> Always:
 
     Cepstral mean and variance normalisation: a microphone's colour and distance vanish.
     """
-    return _on_features(lambda x, length: audio.standardized(x, length, deviation))
+    return _on_features(lambda x, length: audio.standardized(x, length, deviation), whole=True)
 
 
 def centered(frames: Count = 60) -> Always:
     """Features of logarithms [N, F] -> [frames, F] about the middle of what is loud.
 
     The middle is the mean place of the power above its mean. Beyond the sound its first and last
-    frames go on; a length becomes `frames`. It spares a network that knows no shift, such as an MLP.
+    frames go on; the length is left out. It spares a network that knows no shift, such as an MLP.
     """
 
-    def change(x, length):
+    def change(example):
+        x, length = sound_of(example, 2)
         last = len(x) - 1 if length is None else jnp.maximum(length, 1) - 1
         line = jnp.arange(len(x))
         power = jnp.where(line <= last, jnp.sum(jnp.exp(x), -1), 0)
@@ -115,9 +121,9 @@ def centered(frames: Count = 60) -> Always:
         middle = jnp.sum(loud * line.astype(x.dtype)) / jnp.maximum(jnp.sum(loud), 1e-20)
         first = jnp.round(middle).astype(jnp.int32) - frames // 2
         rows = jnp.clip(first + jnp.arange(frames), 0, last)
-        return x[rows], None if length is None else jnp.full_like(length, frames)
+        return without_length(example, x[rows])
 
-    return _resized(change)
+    return Always(change, whole=True)
 
 
 def picture() -> Always:
@@ -129,10 +135,9 @@ def picture() -> Always:
     def change(example):
         x, length = sound_of(example, 2)
         x = x if length is None else audio.real(x, length, -2)
-        rest = {name: value for name, value in example.items() if name != 'audio_length'}
-        return {**rest, 'audio': x[..., None]}
+        return without_length(example, x[..., None])
 
-    return Always(change)
+    return Always(change, whole=True)
 
 
 def _mel(mels, rate, window, hop, fft, low, high, scale):
@@ -142,6 +147,8 @@ def _mel(mels, rate, window, hop, fft, low, high, scale):
         raise UserError(
             f'low={low:g}, high={top:g}: expected low < high <= rate / 2 = {rate / 2:g}'
         )
+    if fft % 2:
+        raise UserError(f'fft={fft}: expected an even number')
     if window > fft:
         raise UserError(f'window={window} is longer than fft={fft}')
     empty = (audio.mel_filters(rate, fft, mels, low, top, scale).max(0) == 0).sum()
@@ -150,7 +157,7 @@ def _mel(mels, rate, window, hop, fft, low, high, scale):
     return lambda x: audio.mel_spectrum(x, rate, mels, fft, window, hop, low, top, scale)
 
 
-def _on_samples(function, hop: int, rate: int) -> Always:
+def _on_samples(function, hop: int, rate: int, whole: bool = False) -> Always:
     """(samples [T], frames or None) -> features [N, F], as an operation on examples."""
 
     def change(example):
@@ -161,18 +168,14 @@ def _on_samples(function, hop: int, rate: int) -> Always:
         features = function(audio.real(x, length), frames)
         return with_sound(example, audio.real(features, frames, -2), frames)
 
-    return Always(change, rate)
+    return Always(change, rate, hop, whole)
 
 
-def _on_features(function) -> Always:
+def _on_features(function, whole: bool = False) -> Always:
     """(features [N, F], length or None) -> features [N, F'], as an operation on examples."""
-    return _resized(lambda x, length: (function(x, length), length))
-
-
-def _resized(function) -> Always:
-    """The same with a length of the result."""
 
     def change(example):
-        return with_sound(example, *function(*sound_of(example, 2)))
+        x, length = sound_of(example, 2)
+        return with_sound(example, function(x, length), length)
 
-    return Always(change)
+    return Always(change, whole=whole)

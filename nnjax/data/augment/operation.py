@@ -21,13 +21,28 @@ class Always:
     Attributes:
       change: example -> example.
       rate: samples a second of the sound that it reads, if it reads any.
+      hop: samples from one frame to the next of the features that it makes, if it makes any.
+      whole: whether every frame depends on the whole sound.
     """
 
     change: Callable[[Example], Example]
     rate: int | None = None
+    hop: int | None = None
+    whole: bool = False
 
     def __call__(self, key: jax.Array | None, example: Example) -> Example:
         return self.change(example)
+
+
+@dataclasses.dataclass(frozen=True)
+class AtRate:
+    """An operation at random on sound of `rate` samples a second."""
+
+    change: Operation
+    rate: int
+
+    def __call__(self, key: jax.Array, example: Example) -> Example:
+        return self.change(key, example)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,3 +151,9 @@ def sound_of(example: Example, axes: int) -> tuple[jax.Array, jax.Array | None]:
 def with_sound(example: Example, x: jax.Array, length: jax.Array | None) -> Example:
     """The example with another sound, and its length, if it has one."""
     return {**example, 'audio': x, **({} if length is None else {'audio_length': length})}
+
+
+def without_length(example: Example, x: jax.Array) -> Example:
+    """The example with another sound, all of it real."""
+    rest = {name: value for name, value in example.items() if name != 'audio_length'}
+    return {**rest, 'audio': x}

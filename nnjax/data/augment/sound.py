@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from nnjax.data import sounds
 from nnjax.data.augment.geometry import ascending
-from nnjax.data.augment.operation import Example, Operation, sound_of, with_sound
+from nnjax.data.augment.operation import AtRate, Example, Operation, sound_of, with_sound
 from nnjax.fields import Count, Fraction, Natural, Positive
 from nnjax.ops import audio
 
@@ -64,7 +64,7 @@ def echo(
     loudest: Fraction = 0.8,
     probability: Fraction = 0.5,
     rate: Count = 16000,
-) -> Operation:
+) -> AtRate:
     """Adds the sound to itself, later by low to high seconds and up to `loudest` times as loud.
 
     What of the echo comes behind the sound is cut off.
@@ -87,7 +87,7 @@ def echo(
         there = jax.random.bernoulli(chance_key, probability)
         return jnp.where(there, x + share * later, x), length
 
-    return _on_samples(add)
+    return AtRate(_on_samples(add), rate)
 
 
 def background(
@@ -97,8 +97,10 @@ def background(
     probability: Fraction = 0.5,
     rate: Count = 16000,
     seconds: Positive = 60.0,
-) -> Operation:
+) -> AtRate:
     """Mixes in a random piece of the sound files in a folder, at a drawn signal-to-noise ratio.
+
+    The files are read where training needs them: what is predicted and evaluated does without.
 
     Args:
       path: a folder of wav, flac or ogg files, or one of them
@@ -109,18 +111,17 @@ def background(
       seconds: of the files, one after another, that are kept in the compiled program at most
     """
     low, high = ascending('low, high', (low, high))
-    recorded = sounds.background(path, rate, int(seconds * rate))
 
     def add(key, x, length):
         place_key, mix_key = jax.random.split(key)
-        noise = jnp.asarray(recorded)
+        noise = jnp.asarray(sounds.background(path, rate, int(seconds * rate)))
         if len(noise) < len(x):
             noise = jnp.tile(noise, -(-len(x) // len(noise)))
         start = jax.random.randint(place_key, (), 0, len(noise) - len(x) + 1)
         piece = jax.lax.dynamic_slice(noise, (start,), x.shape)
         return _mixed(mix_key, x, piece, length, (low, high), probability), length
 
-    return _on_samples(add)
+    return AtRate(_on_samples(add), rate)
 
 
 def speed(low: Positive = 0.9, high: Positive = 1.1) -> Operation:

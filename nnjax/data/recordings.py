@@ -13,7 +13,7 @@ import numpy as np
 
 from nnjax import texts
 from nnjax.data import images, kept, sounds
-from nnjax.data.source import Arrays, Rows, Source
+from nnjax.data.source import ROWS, Arrays, Rows, Source
 from nnjax.data.text.lines import whole
 from nnjax.errors import UserError, unknown
 
@@ -117,6 +117,7 @@ def source(
     chosen = [paths[n] for n in keep]
     made = Recordings(chosen, {n: a[keep] for n, a in fields.items()}, rate, most)
     if len(made) * most * 2 > kept.KEPT_BYTES:
+        made.keep()
         return made
     return Rows(kept.arrays(f'sounds-{made.fingerprint}', lambda: made[np.arange(len(made))]))
 
@@ -167,10 +168,11 @@ def are_arrays(inputs: Iterable[str], spec: Mapping) -> bool:
 
 
 class Recordings:
-    """Sound files, decoded as they are asked for."""
+    """Sound files, decoded as they are asked for, or once and kept."""
 
     def __init__(self, paths: Sequence[str], fields: Arrays, rate: int, most: int):
         self._paths, self._fields, self._rate, self._most = paths, fields, rate, most
+        self._kept: tuple[np.ndarray, np.ndarray] | None = None
         self.spec = {
             'audio': ((most,), np.dtype(np.int16)),
             'audio_length': ((), np.dtype(np.int32)),
@@ -188,23 +190,36 @@ class Recordings:
         return len(self._paths)
 
     def __getitem__(self, indices: np.ndarray) -> Arrays:
-        audio = np.zeros((len(indices), self._most), np.int16)
-        lengths = np.zeros(len(indices), np.int32)
+        found = self._decoded(indices)
+        return {
+            'audio': np.stack([sounds.fitted(x, self._most) for x in found]),
+            'audio_length': np.array([len(x) for x in found], np.int32),
+            **{name: array[indices] for name, array in self._fields.items()},
+        }
+
+    def keep(self) -> None:
+        """Decodes all now, or finds them as they were decoded before: in a file, without padding."""
+        places = np.arange(len(self))
+        parts = (places[n : n + ROWS] for n in range(0, len(self), ROWS))
+        sounds_of = lambda: (x for part in parts for x in self._decoded(part))
+        self._kept = kept.samples(f'samples-{self.fingerprint}', len(self), sounds_of)
+
+    def _decoded(self, indices: np.ndarray) -> list[np.ndarray]:
+        """The samples of some, cut where they are too long."""
+        if self._kept:
+            whole, ends = self._kept
+            return [whole[ends[n - 1] if n else 0 : ends[n]] for n in indices.tolist()]
+        found: list[np.ndarray] = [np.zeros(0, np.int16)] * len(indices)
 
         def one(number: int) -> None:
             x = _heard(self._paths[indices[number]], self._rate)
-            lengths[number] = min(len(x), self._most)
-            audio[number] = sounds.fitted(x, self._most)
+            found[number] = sounds.fitted(x, min(len(x), self._most))
 
         try:
             images.each(len(indices), one)
         except UserError as error:
             raise UserError(f'{error}; delete it, or {LEAVE_OUT}') from None
-        return {
-            'audio': audio,
-            'audio_length': lengths,
-            **{name: array[indices] for name, array in self._fields.items()},
-        }
+        return found
 
 
 def _heard(path: str, rate: int) -> np.ndarray:
@@ -245,9 +260,12 @@ def _rows(path: Path) -> list[dict[str, str]]:
     """Lines of a list, each with 'path' and 'text'."""
     if path.suffix not in ('.jsonl', '.tsv'):
         raise UserError(f'{path}: expected a .jsonl or a .tsv of path and text')
-    lines = whole(path).splitlines()
+    lines = whole(path).split('\n')  # a text may hold other marks of a line's end
     if path.suffix == '.tsv':
-        rows = list(csv.DictReader(lines, delimiter='\t', quoting=csv.QUOTE_NONE))
+        try:
+            rows = list(csv.DictReader(lines, delimiter='\t', quoting=csv.QUOTE_NONE))
+        except csv.Error as error:
+            raise UserError(f'{path}: {error}') from None
         if not rows or not {'path', 'text'} <= set(rows[0]):
             raise UserError(f'{path}: its first line must name the columns path and text, by tabs')
     else:

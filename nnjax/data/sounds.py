@@ -6,8 +6,9 @@ What comes out is a pure function of the file and the rate.
 import functools
 import importlib
 import math
+import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from nnjax.errors import UserError
 SUFFIXES = ('.wav', '.flac', '.ogg')
 EXTRA = "pip install 'nnjax[speech]'"
 UNKNOWN = (0, 0xFFFFFFFF)  # lengths that a program writes which does not know yet
+OGG_PAGE = 27 + 255 + 255 * 255  # bytes of the longest
 
 
 class Header(NamedTuple):
@@ -42,14 +44,14 @@ def header(path: str | Path) -> Header:
     Raises:
       UserError: no sound, an empty one, or only a part of one, naming the file.
     """
-    raw = _raw(path)
+    cut = _truncated(path)
     try:
         info = _soundfile().info(str(path))
     except RuntimeError as error:
         raise UserError(f'{path} is no sound: {_reason(error)}') from None
     if not info.frames:
         raise UserError(f'{path} holds no samples')
-    if _truncated(raw):
+    if cut:
         raise UserError(f'{path} is cut off: it ends before its own length')
     return Header(info.frames, info.samplerate, info.channels)
 
@@ -125,33 +127,38 @@ def _soundfile():
         raise UserError(f'sounds need the package soundfile: {EXTRA}') from None
 
 
-def _raw(path: str | Path) -> bytes:
+def _truncated(path: str | Path) -> bool:
+    """Whether a wav's data end before their length, or an ogg has no last page; reads no samples.
+
+    Raises:
+      UserError: the file cannot be read, or is empty.
+    """
     try:
-        raw = Path(path).read_bytes()
+        size = os.path.getsize(path)
+        if not size:
+            raise UserError(f'{path} is empty')
+        with open(path, 'rb') as file:
+            head = file.read(12)
+            if head[:4] == b'RIFF' and head[8:] == b'WAVE':
+                return _data_end(file, size) > size
+            if head[:4] == b'OggS':
+                file.seek(max(0, size - OGG_PAGE))
+                tail = file.read()
+                last = tail.rfind(b'OggS')
+                return last < 0 or len(tail) < last + 6 or not tail[last + 5] & 4
     except OSError as error:
         raise UserError(f'{path} cannot be read: {error.strerror}') from None
-    if not raw:
-        raise UserError(f'{path} is empty')
-    return raw
-
-
-def _truncated(raw: bytes) -> bool:
-    """Whether a wav's data end before their length, or an ogg has no last page."""
-    if raw[:4] == b'RIFF' and raw[8:12] == b'WAVE':
-        place = 12
-        while place + 8 <= len(raw):
-            name, size = (
-                raw[place : place + 4],
-                int.from_bytes(raw[place + 4 : place + 8], 'little'),
-            )
-            if name == b'data':
-                return size not in UNKNOWN and place + 8 + size > len(raw)
-            place += 8 + size + size % 2
-        return True
-    if raw[:4] == b'OggS':
-        last = raw.rfind(b'OggS')
-        return len(raw) < last + 6 or not raw[last + 5] & 4
     return False
+
+
+def _data_end(file: BinaryIO, size: int) -> float:
+    """Where the data of a wav of so many bytes end by its own length; infinite where it has none."""
+    while len(chunk := file.read(8)) == 8:
+        long = int.from_bytes(chunk[4:], 'little')
+        if chunk[:4] == b'data':
+            return size if long in UNKNOWN else file.tell() + long
+        file.seek(long + long % 2, os.SEEK_CUR)
+    return math.inf
 
 
 def _reason(error: Exception) -> str:

@@ -55,6 +55,7 @@ def written(name: str) -> list[dict]:
 @pytest.mark.parametrize('name', SETS)
 def test_sounds_are_what_was_written_and_zeros(name):
     made = opened(name)
+    assert made.rate == (8000 if name == 'yes_no' else 16000)
     rows, wanted = everything(made.train), written(name)
     assert set(rows) == FIELDS[name] | {'audio', 'audio_length'}
     sound = 'speech' if 'speech' in wanted[0] else 'audio'

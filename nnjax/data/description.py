@@ -35,6 +35,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         'labels': dataset.labels,
         'columns': dataset.columns,
         'categories': dict(dataset.categories),
+        'rate': dataset.rate,
     }
 
 
@@ -46,6 +47,7 @@ def described(saved: Mapping[str, Any]) -> Dataset:
         labels=tuple(saved['labels']),
         columns=tuple(saved['columns']),
         categories={name: tuple(values) for name, values in saved['categories'].items()},
+        rate=saved.get('rate'),  # which older runs do not say
     )
 
 

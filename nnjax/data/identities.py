@@ -67,6 +67,7 @@ def split(data: Dataset, valid: str | None, test: str | None, label: str) -> Dat
         sources['valid'] if len(parts['valid']) else None,
         sources['test'] if len(parts['test']) else None,
         names,
+        rate=data.rate,
     )
 
 

@@ -37,7 +37,7 @@ def Sounds(
             return None
         return recordings.by_class(found[0], rate, longest, labels, skip_corrupt)[0]
 
-    return dataset(train, own('valid', 'val') or valid, own('test') or test, labels)
+    return dataset(train, own('valid', 'val') or valid, own('test') or test, labels, rate=rate)
 
 
 def Transcribed(
@@ -64,4 +64,4 @@ def Transcribed(
             return text
         return recordings.manifest(Path(text).expanduser(), rate, seconds, skip_corrupt)
 
-    return dataset(own(path), own(valid), own(test), ())
+    return dataset(own(path), own(valid), own(test), (), rate=rate)

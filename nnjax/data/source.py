@@ -109,7 +109,8 @@ class Joined:
 class Dataset:
     """Train, validation and test sources of one spec.
 
-    `labels` are the class names; of a table, `columns` are the names of the columns of 'features',
+    `labels` are the class names; of sounds, `rate` is how many samples a second has, where that is
+    known; of a table, `columns` are the names of the columns of 'features',
     `categories` those of 'features_categories', with the texts that are numbered from 1.
     """
 
@@ -119,6 +120,7 @@ class Dataset:
     labels: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     categories: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    rate: int | None = None
 
 
 def columns(source: Source, names: Iterable[str]) -> Arrays:
@@ -164,7 +166,12 @@ def hold_out(source: Source, text: str, what: str, seed: int = 0) -> tuple[Sourc
 
 
 def dataset(
-    train: Source, valid: Source | str | None, test: Source | str | None, labels, seed: int = 0
+    train: Source,
+    valid: Source | str | None,
+    test: Source | str | None,
+    labels,
+    seed: int = 0,
+    rate: int | None = None,
 ) -> Dataset:
     """Holds out what are shares, test first, so that it does not depend on the validation split."""
     if isinstance(test, str):
@@ -179,7 +186,7 @@ def dataset(
             )
         if source is not None and not len(source):
             raise UserError(f'the {what} split is empty')
-    return Dataset(train, valid, test, tuple(labels))
+    return Dataset(train, valid, test, tuple(labels), rate=rate)
 
 
 def _describe(spec) -> str:

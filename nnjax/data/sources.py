@@ -82,7 +82,12 @@ def Tfds(
                 )
     found = tfds.sources(opened, pieces, tfds.Form(_sides(size), length, cut))
     return dataset(
-        found['train'], found.get('valid', valid), found.get('test', test), opened.labels, seed
+        found['train'],
+        found.get('valid', valid),
+        found.get('test', test),
+        opened.labels,
+        seed,
+        opened.rate,
     )
 
 

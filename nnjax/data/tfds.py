@@ -22,13 +22,17 @@ KEPT_BYTES = kept.KEPT_BYTES
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """A data set on disk: its folder, split sizes, class names and a hash of its description."""
+    """A data set on disk: its folder, split sizes, class names and a hash of its description.
+
+    `rate` is how many samples a second its sounds have, if it has any and says so.
+    """
 
     name: str
     path: Path
     splits: dict[str, int]
     labels: tuple[str, ...]
     digest: str
+    rate: int | None = None
 
 
 class Form(NamedTuple):
@@ -132,7 +136,8 @@ def _describe(name: str, path: Path) -> Prepared:
     labels = names.read_text(encoding='utf-8').splitlines() if names.is_file() else []
     sizes = sorted((p.name, p.stat().st_size) for p in path.iterdir())
     digest = hashlib.sha256(raw + repr(sizes).encode()).hexdigest()[:16]
-    return Prepared(name, path, splits, tuple(x for x in labels if x), digest)
+    rate = builders.rate(name) or tfds_folder.rate(path)
+    return Prepared(name, path, splits, tuple(x for x in labels if x), digest, rate)
 
 
 def sources(

@@ -1,6 +1,7 @@
 """A prepared TFDS folder, opened without TensorFlow, and what its examples are as arrays."""
 
 import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,18 @@ class Opened(NamedTuple):
     images: dict[str, tuple[int | None, ...]]
     sound: str
     spoken: dict[str, tuple[str, ...]]
+
+
+def rate(path: Path) -> int | None:
+    """Samples a second of the sounds of a folder, where it says so."""
+    try:
+        features = json.loads((path / 'features.json').read_text('utf-8'))['featuresDict'][
+            'features'
+        ]
+        heard = [f['audio'] for f in features.values() if f.get('pythonClassName') == AUDIO]
+        return int(heard[0]['sampleRate']) if heard else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # what is damaged is said where examples are read
 
 
 def split(path: str, name: str) -> Opened:

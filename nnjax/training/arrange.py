@@ -58,6 +58,21 @@ def rows(
     return train, lengths.Bucketed(rows, config.batch), cuts, padding
 
 
+def check_rate(config: ConfigDict, dataset: Dataset) -> None:
+    """Operations on sounds are of one rate, the data's.
+
+    Raises:
+      UserError: they are not.
+    """
+    views = spec.parse(config.tta, augment, 'tta')
+    rate = chain.rate([*spec.parse(config.augment, augment), *views])
+    if None not in (rate, dataset.rate) and rate != dataset.rate:
+        raise UserError(
+            f'augment={config.augment!r} reads sounds at {rate} samples a second, those of the data '
+            f'have {dataset.rate}: write rate={dataset.rate} in its operations'
+        )
+
+
 def _order(config: ConfigDict, train: Prepared, small: bool) -> Order:
     """The order of rows of one length: all at random, or `config.group` of a class side by side."""
     if config.group == 1:

@@ -48,6 +48,7 @@ def run(
         config,
         folder.statistics() if same else None,
         None if opened else folder.description(),
+        training=False,
     )
     checkpoints = Checkpoints(folder.checkpoints, config.keep)
     step = _step(checkpoint)

@@ -107,12 +107,16 @@ class Setup:
 
 
 def setup(
-    config: ConfigDict, statistics: list[Any] | None = None, dataset: Dataset | None = None
+    config: ConfigDict,
+    statistics: list[Any] | None = None,
+    dataset: Dataset | None = None,
+    training: bool = True,
 ) -> Setup:
     """A config -> its Setup; the model is traced for its shapes, nothing is computed.
 
     `statistics` are those of `prepare`, of a run that has begun; else they are learned from train.
     A `dataset` that is given takes the place of the config's: a described one is enough to predict.
+    Without `training` the train step is not traced: files that it alone reads need not be there.
 
     Raises:
       UserError: whatever in the config cannot run, in one line.
@@ -126,6 +130,7 @@ def setup(
     if config.batch % config.accumulate:
         raise UserError(f'accumulate={config.accumulate} must divide batch={config.batch}')
 
+    arrange.check_rate(config, dataset)
     operations = spec.parse(config.prepare, prepare)
     preparation = Preparation(operations, dataset.train, statistics or arrange.inherited(config))
     train = Prepared(dataset.train, preparation)
@@ -175,12 +180,12 @@ def setup(
         resident=example_bytes(train.spec) * len(train) <= RESIDENT_BYTES,
         placement=placement,
     )
-    made = _trace(made)
+    made = _trace(made, training)
     _check_outputs(made)
     return made
 
 
-def _trace(made: Setup) -> Setup:
+def _trace(made: Setup, training: bool) -> Setup:
     """Runs both steps on shapes alone, so that what does not fit is said in one line."""
     batch, values = made.batch_shapes(made.config.batch), made.hyperparameters
     init, train, evaluate, predict = (
@@ -190,8 +195,13 @@ def _trace(made: Setup) -> Setup:
     try:
         seed = np.uint32(made.config.seed)
         state = jax.eval_shape(init, seed, made.batch_shapes(1), values, {})
-        jaxpr, (_, train_sums) = jax.make_jaxpr(train, return_shape=True)(state, batch, values)
         eval_sums = jax.eval_shape(evaluate, state, batch, values)
+        jaxpr, train_sums = (
+            '',
+            {**eval_sums, **dict.fromkeys(('lr', 'grad_norm'), eval_sums['loss'])},
+        )
+        if training:
+            jaxpr, (_, train_sums) = jax.make_jaxpr(train, return_shape=True)(state, batch, values)
         predictions = jax.eval_shape(predict, state, batch, values, 0) if made.program.tta else {}
     except UserError:
         raise

@@ -52,6 +52,13 @@ def known() -> list[str]:
     return sorted({*OWN, *tfds.list_builders(with_community_datasets=False)})
 
 
+def rate(name: str) -> int | None:
+    """Samples a second of one of nnjax's own sets, if it is one of sounds."""
+    base = re.split('[/:]', name)[0]
+    module = importlib.import_module(f'{__name__}.{base}') if base in OWN else None
+    return getattr(module, 'RATE', None)
+
+
 def recipe(name: str, folder: str | Path) -> str:
     """The command by which TFDS prepares a data set of its own, where TensorFlow is installed."""
     command = f'tfds build {name} --file_format=array_record --data_dir={folder}'

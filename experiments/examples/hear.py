@@ -1,7 +1,7 @@
 """Adds pictures to the report of a run of sounds: its scores against noise, or what it hears where.
 
 python experiments/examples/hear.py --workdir=runs/commands
-python experiments/examples/hear.py --workdir=runs/digits FILE ...
+python experiments/examples/hear.py --workdir=runs/spoken FILE ...
 
 The first adds white noise to the test split, the second draws the symbols of a run of tasks.ctc in
 every frame of each sound file.
@@ -12,9 +12,8 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from nnjax.analysis import hearing
-from nnjax.data import augment, sounds, spec
-from nnjax.data.augment import chain
+from nnjax.analysis import hearing, listening
+from nnjax.data import sounds
 from nnjax.errors import UserError
 from nnjax.report import page
 from nnjax.training import restore
@@ -27,9 +26,12 @@ def main(arguments: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # libraries speak of what they close
     folder = Path(WORKDIR.value)
     try:
+        ratios = [_ratio(text) for text in RATIOS.value]
+        for path in arguments[1:]:
+            sounds.header(path)
         made, state = restore.run(WORKDIR.value, data=not arguments[1:])
         if arguments[1:]:
-            rate = chain.rate(spec.parse(made.config.augment, augment))
+            rate = listening.rate(made)
             found = {}
             for path in map(Path, arguments[1:]):
                 x = sounds.decode(path, rate)
@@ -38,7 +40,8 @@ def main(arguments: list[str]) -> None:
                 print(f'{path}: {found[path.name]["transcript"]}')
             hearing.save(folder, alignments=found)
         else:
-            ratios = [float(ratio) for ratio in RATIOS.value]
+            if made.dataset.test is None:
+                raise UserError(f'{folder}: the data of this run has no test split')
             found = hearing.noise_curve(made, state, made.dataset.test, ratios)
             for ratio, scores in found.items():
                 print(
@@ -49,6 +52,13 @@ def main(arguments: list[str]) -> None:
         print(page.write(folder))
     except UserError as error:
         sys.exit(f'hear: {error}')
+
+
+def _ratio(text: str | float) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f'--ratios: {text!r} is no number of decibels, nor inf') from None
 
 
 if __name__ == '__main__':

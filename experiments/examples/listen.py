@@ -1,6 +1,6 @@
 """Reads sound files in windows with a trained run of tasks.ctc and prints each word as it ends.
 
-python experiments/examples/listen.py --workdir=runs/digits FILE ...
+python experiments/examples/listen.py --workdir=runs/spoken FILE ...
 
 How long each file took is said on standard error; the first file pays for the compilation, so that
 a file named twice tells the real-time factor.
@@ -12,8 +12,7 @@ import time
 from absl import app, flags, logging
 
 from nnjax.analysis import listening
-from nnjax.data import augment, sounds, spec
-from nnjax.data.augment import chain
+from nnjax.data import sounds
 from nnjax.errors import UserError
 from nnjax.training import restore
 
@@ -25,8 +24,9 @@ CONTEXT = flags.DEFINE_float('context', None, "seconds to either side; default: 
 def main(arguments: list[str]) -> None:
     logging.set_verbosity(logging.ERROR)  # libraries speak of what they close
     try:
+        _check(arguments[1:])
         made, state = restore.run(WORKDIR.value, data=False)
-        rate = chain.rate(spec.parse(made.config.augment, augment))
+        rate = listening.rate(made)
         for number, path in enumerate(arguments[1:]):
             x = sounds.decode(path, rate)
             begun = time.perf_counter()
@@ -40,6 +40,17 @@ def main(arguments: list[str]) -> None:
             )
     except UserError as error:
         sys.exit(f'listen: {error}')
+
+
+def _check(files: list[str]) -> None:
+    if not files:
+        raise UserError('name a sound file')
+    for path in files:
+        sounds.header(path)
+    if not WINDOW.value > 0:
+        raise UserError(f'--window={WINDOW.value:g}: expected more than 0 seconds')
+    if CONTEXT.value is not None and not CONTEXT.value >= 0:
+        raise UserError(f'--context={CONTEXT.value:g}: expected 0 seconds or more')
 
 
 if __name__ == '__main__':

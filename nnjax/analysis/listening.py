@@ -1,7 +1,8 @@
 """A long sound read in windows, as it comes: words and their times.
 
 The result is that of the whole sound at once where a frame depends on a stretch of it alone: features
-without statistics of the whole sound (cmvn), and a model with a `reach`, such as TimeCNN.
+without statistics of the whole sound (as of cmvn and mfcc), and a model with a `reach`, such as
+TimeCNN.
 """
 
 import functools
@@ -19,6 +20,8 @@ from nnjax.training import step
 from nnjax.training.setup import Setup
 from nnjax.training.state import State
 
+LONG = 1 << 14  # frames of features by which a model's frames are counted
+
 
 class Word(NamedTuple):
     """A word and where it begins and ends, in seconds."""
@@ -26,6 +29,18 @@ class Word(NamedTuple):
     text: str
     start: float
     end: float
+
+
+def rate(made: Setup) -> int:
+    """Samples a second of the sounds that a run transcribes.
+
+    Raises:
+      UserError: it transcribes nothing.
+    """
+    operations = spec.parse(made.config.augment, augment)
+    if 'transcript' not in made.task.texts or chain.hop(operations) is None:
+        raise UserError('listening needs a run of tasks.ctc, with log_mel or mfcc in its augment')
+    return chain.rate(operations)
 
 
 def frames(
@@ -75,56 +90,57 @@ def words(
       context: seconds that a window sees to either side; default is what the model's frames reach.
 
     Raises:
-      UserError: the run transcribes nothing, or its model's frames reach over whole sounds.
+      UserError: the run transcribes nothing, or its frames reach over whole sounds.
     """
-    rate = chain.rate(spec.parse(made.config.augment, augment))
-    field = made.task.texts.get('transcript')
-    if rate is None or field is None:
-        raise UserError('listening needs a run of tasks.ctc, with log_mel or mfcc in its augment')
-    stride = _stride(made, state)
+    own = rate(made)
+    operations = spec.parse(made.config.augment, augment)
+    hop, field = chain.hop(operations), made.task.texts['transcript']
+    stride = hop * _shortening(made, state, hop)
     if context is None:
         reach = getattr(made.program.model, 'reach', None)
-        if reach is None:
+        if reach is None or chain.whole(operations):
+            why = 'its cmvn, mfcc, centered or picture' if reach else made.config.model.fn
             raise UserError(
-                f'{made.config.model.fn}: a frame depends on the whole sound; say how many seconds '
-                'to either side are enough'
+                f'a frame of this run depends on the whole sound, by {why}; say how many seconds to '
+                'either side are enough, such as --context=2'
             )
         # Half a second more is longer than any window of the features.
-        context = reach / made.program.model.shortening * stride / rate + 0.5
-    around, window = (-(-round(s * rate) // stride) for s in (context, seconds))
+        context = reach / made.program.model.shortening * stride / own + 0.5
+    around, window = (-(-round(s * own) // stride) for s in (context, max(seconds, 1 / own)))
     names = made.prepare.vocabularies[field].names
     whole = by_words(names)
-    symbols: list[tuple[str, int]] = []
+    symbols: list[Word] = []  # of the word that is being said, by frames
     before, place = 0, 0
     for logits in frames(made, state, x, stride, window, around):
         for likeliest in logits.argmax(-1).tolist():
+            symbol = names[likeliest] if likeliest < len(names) else ''
             if likeliest not in (0, before):
-                symbol = names[likeliest] if likeliest < len(names) else ''
                 if (whole or symbol.isspace()) and symbols:
-                    yield _word(symbols, stride / rate)
+                    yield _word(symbols, stride / own)
                     symbols = []
                 if symbol.strip():
-                    symbols.append((symbol, place))
+                    symbols.append(Word(symbol, place, place + 1))
+            elif likeliest and symbols and symbols[-1].text == symbol:
+                symbols[-1] = symbols[-1]._replace(end=place + 1)
             before, place = likeliest, place + 1
     if symbols:
-        yield _word(symbols, stride / rate)
+        yield _word(symbols, stride / own)
 
 
-def _word(symbols: list[tuple[str, int]], seconds: float) -> Word:
-    text = ''.join(symbol for symbol, _ in symbols)
-    return Word(text, symbols[0][1] * seconds, (symbols[-1][1] + 1) * seconds)
+def _word(symbols: list[Word], seconds: float) -> Word:
+    text = ''.join(symbol.text for symbol in symbols)
+    return Word(text, symbols[0].start * seconds, symbols[-1].end * seconds)
 
 
-def _stride(made: Setup, state: State) -> int:
-    """Samples from one frame of the model to the next, by the shapes of a long sound."""
-    count = 1 << 20
+def _shortening(made: Setup, state: State, hop: int) -> int:
+    """Frames of features for each of the model's, by the shapes of a long sound."""
     batch = {
-        'audio': jax.ShapeDtypeStruct((1, count), np.int16),
+        'audio': jax.ShapeDtypeStruct((1, hop * LONG), np.int16),
         'audio_length': jax.ShapeDtypeStruct((1,), np.int32),
         'mask': jax.ShapeDtypeStruct((1,), np.float32),
     }
     found = jax.eval_shape(_compiled(made.program), state, batch, made.hyperparameters)
-    return round(count / found['logits'].shape[1])
+    return round(LONG / found['logits'].shape[1])
 
 
 @functools.cache

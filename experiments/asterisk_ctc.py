@@ -12,7 +12,7 @@ def get_config(arg=''):
     c.batch = 16
     c.buckets = (16000, 28000)
     c.data = bind(sources.Tfds, name='asterisk_prompts', valid='valid')
-    c.prepare = 'transcript(length=96, stride=256)'
+    c.prepare = 'transcript(length=96)'
     c.augment = (
         'speed(0.85, 1.15) | gain | log_mel(40, rate=8000, window=200, hop=64, fft=256) '
         '| cmvn | spec_augment(2, 15, 2, 6)'

@@ -21,7 +21,7 @@ def get_config(arg=''):
         test='test_clean',
         length=576_000,  # 36 seconds
     )
-    c.prepare = 'transcript(length=640, stride=640)'
+    c.prepare = 'transcript(length=640)'
     c.augment = 'speed | log_mel(80) | cmvn | spec_augment(10, 40, 2, 27)'
     c.model = bind(models.Conformer, width=256, blocks=16, heads=4, window=31, channels=128)
     c.task = bind(tasks.ctc)

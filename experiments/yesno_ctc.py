@@ -11,7 +11,7 @@ def get_config(arg=''):
     c.total = '100 epochs'
     c.batch = 8
     c.data = bind(sources.Tfds, name='yes_no', valid='10%', test='20%', length=80000)
-    c.prepare = "transcript(' enosy', length=32, stride=256, field='label')"
+    c.prepare = "transcript(' enosy', length=32, field='label')"
     c.augment = (
         'speed | gain | log_mel(40, rate=8000, window=200, hop=64, fft=256) | cmvn(deviation=False)'
         ' | spec_augment(2, 12, 2, 6)'

@@ -1,7 +1,9 @@
 """The CTC task: what its numbers are, and a run from sounds to transcripts."""
 
 import collections
+import json
 import shutil
+import subprocess
 import sys
 
 import jax.numpy as jnp
@@ -12,12 +14,14 @@ import nnjax
 from nnjax import cli, models, tasks
 from nnjax.analysis import hearing, ngram
 from nnjax.config import base, bind
-from nnjax.data import sources
+from nnjax.data import sounds, sources
 from nnjax.errors import UserError
 from nnjax.ops import ctc
 from nnjax.report import page
-from nnjax.training import optim, predict, restore
+from nnjax.training import fits, optim, predict, restore
 from nnjax.training.setup import setup
+from tests.conftest import ROOT
+from tests.processes import environment
 
 jiwer = pytest.importorskip('jiwer')
 RATE = 4000
@@ -89,7 +93,7 @@ def config():
     rows = {'audio': audio, 'audio_length': np.array(lengths, np.int32), 'text': np.array(words)}
     c = base()
     c.data = bind(sources.Arrays, train=rows, valid=rows, test=rows)
-    c.prepare = "transcript('ab', length=4, stride=128)"
+    c.prepare = "transcript('ab', length=4)"
     features = 'rate=4000, window=100, hop=32, fft=128, mean=-8.0, deviation=3.0'
     c.augment = f'log_mel(12, {features})'
     c.model = bind(models.TimeCNN, vocabulary=6, width=24, blocks=1, window=3, channels=8)
@@ -97,6 +101,36 @@ def config():
     c.optim = bind(optim.make, name='adam', lr=0.01, decay='cosine')
     c.batch, c.eval_batch, c.total, c.parallel = 32, 64, '100 epochs', 'jit'
     return c
+
+
+def other(config, split, **fields):
+    """The config with other rows in a split."""
+    c = config.copy_and_resolve_references()
+    rows = dict(c.data[split])
+    for name, values in fields.items():
+        rows[name] = np.concatenate([np.asarray(values), rows[name][len(values) :]])
+    c.data[split] = rows
+    return c
+
+
+@pytest.mark.parametrize('split', ['train', 'valid', 'test'])
+def test_texts_that_need_more_frames_are_named_before_training(config, split, tmp_path):
+    """Two frames, of 4 x 32 samples, for a text that needs three: a blank stands between equals."""
+    c = other(config, split, audio_length=np.int32([6000, 255]), text=['ab', 'aa'])
+    with pytest.raises(UserError, match=f"^{split}: 1 of 64 .* 'aa' 3, it gives 2: ") as error:
+        nnjax.train(c, tmp_path / 'run')
+    assert '\n' not in str(error.value) and not (tmp_path / 'run').exists()
+    c.task.short = 'keep'
+    fits.check(setup(c))
+    enough = other(config, split, audio_length=np.int32([6000, 256]), text=['ab', 'aa'])
+    fits.check(setup(enough))
+
+
+@pytest.mark.parametrize('text, message', [('ax', "lacks 'x'"), ('ababa', 'more than length=4')])
+def test_texts_that_cannot_be_are_found_in_the_test_split_too(config, text, message):
+    made = setup(other(config, 'test', text=['ab', text]))
+    with pytest.raises(UserError, match=message):
+        fits.check(made)
 
 
 @pytest.fixture(scope='module')
@@ -175,6 +209,70 @@ def test_noise_makes_it_worse_and_an_alignment_says_where(run, config, tmp_path)
     shown = page.write(copy).read_text()
     assert 'Wer and noise' in shown or 'wer and noise' in shown
     assert 'Heard in &lt;0&gt;.wav' in shown and shown.count('<rect') > len(text)
+
+
+@pytest.fixture(scope='module')
+def spoken(config, tmp_path_factory):
+    """A run of sound files whose noise is gone after training, and one of its sounds."""
+    soundfile = pytest.importorskip('soundfile')
+    folder = tmp_path_factory.mktemp('spoken')
+    rows, lines = config.data.train, []
+    for n in range(24):
+        x = rows['audio'][n, : rows['audio_length'][n]]
+        soundfile.write(folder / f'{n}.wav', x, RATE, subtype='PCM_16')
+        lines.append(json.dumps({'path': f'{n}.wav', 'text': str(rows['text'][n])}) + '\n')
+    (folder / 'list.jsonl').write_text(''.join(lines))
+    soundfile.write(folder / 'noise.flac', rows['audio'][0], RATE)
+    c = config.copy_and_resolve_references()
+    data = dict(path=str(folder / 'list.jsonl'), rate=RATE, seconds=1.5, valid='4', test='4')
+    c.data = bind(sources.Transcribed, **data)
+    c.augment = f'background({str(folder / "noise.flac")!r}, rate={RATE}) | {c.augment}'
+    c.batch, c.eval_batch, c.total = 8, 8, '4 epochs'
+    nnjax.train(c, folder / 'run')
+    (folder / 'noise.flac').unlink()
+    sounds.background.cache_clear()
+    return folder / 'run', folder / '0.wav'
+
+
+def example(name, workdir, *arguments):
+    """Runs a script of experiments/examples -> what subprocess says."""
+    script = ROOT / 'experiments' / 'examples' / f'{name}.py'
+    command = [sys.executable, str(script), f'--workdir={workdir}', *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment())
+
+
+@pytest.mark.slow
+def test_examples_of_speech_run_without_the_noise_of_training(spoken, tmp_path):
+    workdir, sound = spoken
+    heard = example('listen', workdir, sound, sound)
+    assert heard.returncode == 0 and heard.stderr.count('s of sound in') == 2, heard.stderr
+    drawn = example('hear', workdir, sound)
+    assert drawn.returncode == 0 and drawn.stdout.startswith(f'{sound}: '), drawn.stderr
+    noisy = example('hear', workdir, '--ratios=inf,0')
+    assert noisy.returncode == 0 and '0.0 dB  wer' in noisy.stdout, noisy.stderr
+    assert set(json.loads((workdir / 'hearing.json').read_text())) == {'alignments', 'noise'}
+    table = tmp_path / 'table.npy'
+    counted = example('ngram', workdir, f'--output={table}', '--order=2')
+    assert counted.stdout == f'{table}\n' and np.load(table).shape == (6, 6), counted.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    'name, arguments, message',
+    [
+        ('listen', [], 'listen: name a sound file'),
+        ('listen', ['SOUND', '--window=0'], 'listen: --window=0: expected more than 0 seconds'),
+        ('listen', ['none.wav'], 'listen: none.wav cannot be read: No such file or directory'),
+        ('hear', ['--ratios=5,loud'], "hear: --ratios: 'loud' is no number of decibels, nor inf"),
+        ('ngram', ['--output=x'], 'ngram: --output=x: expected a .npy file'),
+    ],
+)
+def test_examples_of_speech_say_what_is_wrong(name, arguments, message, tmp_path):
+    soundfile = pytest.importorskip('soundfile')
+    soundfile.write(tmp_path / 'a.wav', np.ones(100), RATE)
+    arguments = [text.replace('SOUND', str(tmp_path / 'a.wav')) for text in arguments]
+    found = example(name, 'no/folder', *arguments)
+    assert found.returncode == 1 and found.stderr.strip() == message
 
 
 def witten_bell(lines: list[str], symbols: str, size: int):

@@ -92,7 +92,7 @@ SMALL = {
         'buckets': '(12000,)',
         'data.length': '16000',
         'eval_batch': '16',
-        'prepare': 'transcript(length=8, stride=640)',
+        'prepare': 'transcript(length=8)',
         'model.width': '16',
         'model.blocks': '1',
         'model.heads': '2',

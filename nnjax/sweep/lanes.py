@@ -15,7 +15,7 @@ from nnjax.sweep import programs, seats
 from nnjax.sweep.points import Point
 from nnjax.sweep.rows import Batches, Rows
 from nnjax.sweep.seats import Seats
-from nnjax.training import checkpoint, feed, initial, paths, runner, step
+from nnjax.training import checkpoint, feed, fits, initial, paths, runner, step
 from nnjax.training.evaluate import Evaluator, on_the_way, score
 from nnjax.training.hook import Hook
 from nnjax.training.setup import Setup
@@ -106,6 +106,7 @@ class Lanes:
             on = np.flatnonzero(whole['on']).tolist()
             whole = {name: whole[name] for name in ('carry', 'best')}
         else:
+            fits.check(self.made)
             given = initial.of_seeds(self.made, self.seeds.tolist(), self._first_runs)
             whole = seats.stack([self._first(lane, given[int(self.seeds[lane])]) for lane in on])
         return Seats(whole, on, *self._size, self.run.placement)

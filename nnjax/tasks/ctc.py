@@ -20,6 +20,7 @@ def ctc(
     ngram: str | None = None,
     ngram_weight: NonNegative = 0.5,
     bonus: float = 0.0,
+    short: Literal['refuse', 'keep'] = 'refuse',
     input: str = 'audio',
     label: str = 'text',
 ) -> Task:
@@ -37,6 +38,7 @@ def ctc(
         by experiments/examples/ngram.py
       ngram_weight: of the n-gram's logarithm
       bonus: added to a prefix's score for each of its symbols
+      short: what to do where a sound has too few frames for its text; kept, it is not trained on
       input: the batch's field that the model reads
       label: the batch's field that holds the ids of the text
     """
@@ -59,6 +61,10 @@ def ctc(
         symbols = jnp.maximum(length, 1).astype(jnp.float32)
         exact = (edits == 0).astype(jnp.float32)
         return {'error': (edits / symbols, symbols), 'exact': (exact, jnp.ones_like(exact))}
+
+    def fits(outputs, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        needed = ops.needed(*_text(batch))
+        return needed if short == 'refuse' else jnp.zeros_like(needed), _frames(outputs)[1]
 
     def predict(apply, batch: Batch) -> dict[str, jax.Array]:
         logits, lengths = _frames(apply(*field(batch, input)))
@@ -107,7 +113,13 @@ def ctc(
         return ids, length[0]
 
     return Task(
-        lambda batch: field(batch, input), loss, metrics, predict, score, {'transcript': label}
+        lambda batch: field(batch, input),
+        loss,
+        metrics,
+        predict,
+        score,
+        {'transcript': label},
+        fits=fits,
     )
 
 

@@ -39,6 +39,8 @@ class Task:
       begin: (predictions, shapes, seed) -> {'params/centres': array}, initial values that follow
         from the predictions over the training split, made once when a run begins; `shapes` are
         those of all the model's arrays, by name.
+      fits: (outputs, batch) -> (frames that examples need [B], frames that the model gives [B]),
+        compared over the data when a run begins.
       draw: (apply, keys [N]) -> new examples [N, ...] in evaluation mode, one for each key.
       row: (one example's predictions {name: array}, class names) -> what `nnjax predict` writes of
         it, on the host; where it is None, each prediction under its name.
@@ -53,6 +55,7 @@ class Task:
     quotes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     gallery: Callable[[Callable, Batch], dict[str, jax.Array]] | None = None
     begin: Callable[[dict, dict[str, tuple[int, ...]], int], dict[str, np.ndarray]] | None = None
+    fits: Callable[[Any, Batch], tuple[jax.Array, jax.Array]] | None = None
     draw: Callable[[Callable, jax.Array], jax.Array] | None = None
     row: Callable[[dict[str, np.ndarray], tuple[str, ...]], dict[str, Any]] | None = None
 

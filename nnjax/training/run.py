@@ -14,6 +14,7 @@ from nnjax.training import (
     checkpoint,
     evaluate,
     feed,
+    fits,
     freeze,
     hosts,
     initial,
@@ -65,6 +66,8 @@ class Run:
         self.folder = folder if hosts.first() else None  # where this process writes
         resumes = folder and checkpoint.steps(folder.checkpoints)
         place = folder and folder.path
+        if not resumes:
+            fits.check(made)
         given, taken = ({}, '') if resumes else initial.given(made, folder=place, quiet=quiet)
         self._began = self._window_began = time.monotonic()
         self._window_step = 0

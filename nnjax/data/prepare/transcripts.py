@@ -1,6 +1,5 @@
-"""Transcripts -> the ids that CTC learns, checked against their sounds before training."""
+"""Transcripts -> the ids that CTC learns."""
 
-import itertools
 from typing import Literal
 
 import numpy as np
@@ -10,7 +9,7 @@ from nnjax.data.preparation import Operation, Vocabulary
 from nnjax.data.source import Arrays
 from nnjax.data.text.vocabulary import FIRST
 from nnjax.errors import UserError
-from nnjax.fields import Count, Natural
+from nnjax.fields import Count
 
 ENGLISH = " abcdefghijklmnopqrstuvwxyz'"
 
@@ -18,11 +17,8 @@ ENGLISH = " abcdefghijklmnopqrstuvwxyz'"
 def transcript(
     alphabet: str = ENGLISH,
     length: Count = 64,
-    stride: Natural = 640,
     unknown: Literal['refuse', 'drop'] = 'refuse',
-    short: Literal['refuse', 'keep'] = 'refuse',
     field: str = 'text',
-    sound: str = 'audio',
 ) -> Operation:
     """Texts of a field -> ids [N, length] of their symbols, and their lengths.
 
@@ -32,11 +28,8 @@ def transcript(
     Args:
       alphabet: the symbols there are
       length: symbols of the longest text
-      stride: samples for each frame that the model gives; 0 where that is not to be checked
       unknown: what to do with another symbol
-      short: what to do where a sound has too few frames for its text; kept, it is not trained on
       field: of the texts
-      sound: field of the sound that a text belongs to
     """
     number = {symbol: FIRST + place for place, symbol in enumerate(alphabet)}
     if len(number) != len(alphabet):
@@ -66,24 +59,8 @@ def transcript(
         ids = np.zeros((len(rows), length), np.int32)
         for place, row in enumerate(rows):
             ids[place, : len(row)] = row
-        if stride and short == 'refuse' and sound in arrays:
-            _check(arrays, rows)
         lengths = np.array([len(row) for row in rows], np.int32)
         return {**arrays, field: ids, f'{field}_length': lengths}
-
-    def _check(arrays: Arrays, rows: list[list[int]]) -> None:
-        samples = arrays.get(f'{sound}_length', np.full(len(rows), arrays[sound].shape[1]))
-        frames = 1 + samples // stride
-        # A symbol twice in a row needs a blank between.
-        needed = np.array([len(r) + sum(a == b for a, b in itertools.pairwise(r)) for r in rows])
-        bad = np.flatnonzero(needed > frames)
-        if bad.size:
-            first = bad[0]
-            raise UserError(
-                f'{bad.size} of {len(rows)} texts are longer than their sounds allow, the first '
-                f'{arrays[field][first]!r}: it needs {needed[first]} frames of {stride} samples, '
-                f"the sound has {frames[first]}; leave such out, or go on without: short='keep'"
-            )
 
     def decode(ids: np.ndarray) -> np.ndarray:
         symbols = '\0' * FIRST + alphabet

@@ -5,7 +5,14 @@ import hashlib
 import numpy as np
 import pytest
 
-from nnjax.data.builders import asterisk_prompts, espeak, espeak_commands, espeak_digits
+from nnjax.data import builders
+from nnjax.data.builders import (
+    asterisk_prompts,
+    espeak,
+    espeak_commands,
+    espeak_digits,
+    fillets_dialogues,
+)
 from nnjax.errors import UserError
 
 pytest.importorskip('espeakng_loader')
@@ -50,6 +57,36 @@ def test_a_voice_that_is_not_there_is_named():
 )
 def test_transcripts_of_prompts(text, said):
     assert asterisk_prompts.plain(text) == said
+
+
+LUA = r"""
+function prog_init()
+    dialogId("let-m-divna", "font_small", "What a strange ship.")
+    dialogStr("Divná loď.")
+
+    dialogId( "let-v-rek" , "font_big", "He said: \"no\"." )
+        dialogStr("Řekl: \"ne\".")
+    dialogId("lost", "font_small", "No subtitle")
+    planDialog(0, 2, "let-m-divna")
+"""
+
+
+def test_lines_of_a_script():
+    assert fillets_dialogues.LINE.findall(LUA) == [
+        ('let-m-divna', 'Divná loď.'),
+        ('let-v-rek', r'Řekl: \"ne\".'),
+    ]
+
+
+def test_builders_of_sounds_say_their_rate():
+    known = {name: rate for name in builders.OWN if (rate := builders.rate(name))}
+    assert known == {
+        'asterisk_prompts': 8000,
+        'espeak_commands': 16000,
+        'espeak_digits': 8000,
+        'fillets_dialogues': 8000,
+    }
+    assert builders.rate('librispeech/default') is None
 
 
 def test_a_missing_package_is_named(tmp_path):

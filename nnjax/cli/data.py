@@ -81,7 +81,10 @@ def _show(parsed: options.Options) -> None:
     output = output or Path(f'{configs.find(spec.partition(":")[0]).stem}.png')
     if parsed.flags.operations:
         if not image:
-            raise UserError(f'--operations: {spec} has no images ({", ".join(made.example)})')
+            raise UserError(
+                f'--operations draws what changes images, {spec} has none (it has: '
+                f'{", ".join(made.example)})'
+            )
         rows = feed.operations(made, step, PAIRS)
         images = np.concatenate([pictures.pixels(images) for images in rows.values()])
         captions = [name or 'prepared' for name in rows for _ in rows[name]]

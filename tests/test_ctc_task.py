@@ -1,11 +1,14 @@
 """The CTC task: what its numbers are, and a run from sounds to transcripts."""
 
 import collections
+import functools
 import json
+import re
 import shutil
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -124,6 +127,13 @@ def test_texts_that_need_more_frames_are_named_before_training(config, split, tm
     fits.check(setup(c))
     enough = other(config, split, audio_length=np.int32([6000, 256]), text=['ab', 'aa'])
     fits.check(setup(enough))
+
+
+def test_frames_are_counted_without_the_network(config):
+    made = setup(config)
+    batch = {n: s for n, s in made.batch_shapes(fits.ROWS).items() if n != 'audio'}
+    text = jax.jit(functools.partial(fits._counts, made)).lower(batch).compile().as_text()
+    assert not {'dot', 'convolution', 'custom-call'} & set(re.findall(r'[\w-]+(?=\()', text))
 
 
 @pytest.mark.parametrize('text, message', [('ax', "lacks 'x'"), ('ababa', 'more than length=4')])

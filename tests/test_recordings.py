@@ -11,6 +11,8 @@ from nnjax.config import base, bind
 from nnjax.data import kept, prepare, recordings, sounds, sources, spec
 from nnjax.data.preparation import Preparation
 from nnjax.errors import UserError
+from nnjax.ops.native import library
+from nnjax.training import optim
 from nnjax.training.setup import setup
 
 soundfile = pytest.importorskip('soundfile')
@@ -221,12 +223,15 @@ def test_sounds_to_predict(tmp_path, capsys):
 
 
 @pytest.mark.parametrize('centre, runs', [('centered(20)', True), ('cmvn', False)])
-def test_a_perceptron_of_sounds_with_lengths(folder, centre, runs):
+def test_a_perceptron_of_sounds_with_lengths(folder, centre, runs, monkeypatch):
+    # This module's cache has no kernels, and to compile them takes half a minute.
+    monkeypatch.setattr(library, 'load', lambda: library.Library(None, 'turned off'))
     c = base()
     c.data = bind(sources.Sounds, path=str(folder), rate=RATE, test=None)
     c.augment = f'log_mel(12, rate=8000, window=200, hop=80, fft=256) | {centre}'
     c.model = bind(models.MLP, classes=2, hidden=(4,))
     c.task = bind(tasks.classification, input='audio')
+    c.optim = bind(optim.make, name='sgd', lr=0.1)
     c.batch, c.parallel = 4, 'jit'
     if runs:
         kernel = setup(c).state.params['Dense_0']['kernel']

@@ -21,6 +21,8 @@ from nnjax.data import sounds, sources
 from nnjax.errors import UserError
 from nnjax.ops import ctc
 from nnjax.report import page
+from nnjax.sweep import seeds
+from nnjax.sweep.sweep import sweep
 from nnjax.training import fits, optim, predict, restore
 from nnjax.training.setup import setup
 from tests.conftest import ROOT
@@ -123,10 +125,19 @@ def test_texts_that_need_more_frames_are_named_before_training(config, split, tm
     with pytest.raises(UserError, match=f"^{split}: 1 of 64 .* 'aa' 3, it gives 2: ") as error:
         nnjax.train(c, tmp_path / 'run')
     assert '\n' not in str(error.value) and not (tmp_path / 'run').exists()
+
+
+def test_training_goes_on_where_frames_are_enough_or_when_told(config):
+    fits.check(setup(other(config, 'test', audio_length=np.int32([256]), text=['aa'])))
+    c = other(config, 'test', audio_length=np.int32([255]), text=['aa'])
     c.task.short = 'keep'
     fits.check(setup(c))
-    enough = other(config, split, audio_length=np.int32([6000, 256]), text=['ab', 'aa'])
-    fits.check(setup(enough))
+
+
+def test_a_sweep_names_them_too(config):
+    c = other(config, 'test', audio_length=np.int32([255]), text=['aa'])
+    with pytest.raises(UserError, match=r"^test: 1 of 64 .* 'aa' 3, it gives 2: "):
+        sweep(c, seeds([{}], 2), runner='lanes')
 
 
 def test_frames_are_counted_without_the_network(config):

@@ -252,6 +252,7 @@ def test_program_and_step_are_functions_of_the_config(name):
     made, again = setup(load(name)), setup(load(name))
     other = setup(load(name, seed='1', **{'optim.lr': '0.0123'}))
     assert made.program == again.program == other.program
+    assert set(made.train_sums) == {*made.eval_sums, 'lr', 'grad_norm'}  # as restoring takes it
     assert hash(made.program) == hash(other.program)
     assert dataclasses.replace(made.program, accumulate=2) != made.program
     for number in (0, 1, 1_000_000):

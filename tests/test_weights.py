@@ -37,7 +37,7 @@ FAMILIES = {
     ),
     'resnet': (
         ResNet(10, 18, 0.1),
-        (8, 8, 3),
+        (32, 32, 3),
         'conv1.weight bn1.weight layer1.0.conv1.weight layer1.0.bn1.bias layer4.1.bn2.running_var '
         'layer2.0.downsample.0.weight layer2.0.downsample.1.running_mean fc.weight fc.bias',
     ),

@@ -35,10 +35,12 @@ jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 ROOT = Path(__file__).parents[1]
 # The laws: experiments of the plain run hold all of them, but of COSTLY the first two alone and on
 # two devices; those of the long run hold them there. Of the others, which share these kinds' code,
-# the laws are heavy, but those of EVERYWHERE are of the long run, and that large networks train.
+# the laws are heavy, but those of EVERYWHERE are of the long run, and that those of SMALLER train.
 PLAIN = ('digits_mlp', 'number_words', 'digits_gru', 'fashion_cnn')
 LONG = {'commands_mlp', 'diabetes_mlp', 'digits_autoencoder', 'digits_vgg', 'stories_qa'}
 COSTLY = {'test_devices_do_not_change_the_run', 'test_a_lane_is_its_solo_run'}
+SMALLER = {'cifar10_resnet', 'cifar100_resnet', 'fashion_deepcnn', 'fashion_googlenet'}
+SMALLER |= {'fashion_resnet', 'fashion_vgg', 'imagenet_resnet50'}
 EVERYWHERE = {'test_it_trains', 'test_program_and_step_are_functions_of_the_config'}
 
 
@@ -96,17 +98,14 @@ def pytest_collection_modifyitems(items) -> None:
             if name in (PLAIN[:2] if law in COSTLY else PLAIN) and devices in (None, 2):
                 continue
             long = name in (PLAIN if law in COSTLY else LONG) or law in EVERYWHERE
-            if not item.get_closest_marker('heavy') or (law == 'test_it_trains' and vision(name)):
+            if not item.get_closest_marker('heavy') or (
+                law == 'test_it_trains' and name in SMALLER
+            ):
                 item.add_marker(pytest.mark.slow if long else pytest.mark.heavy)
-
-
-def vision(experiment: str) -> bool:
-    """Whether it has a large network of images, which `test_it_trains` makes small."""
-    return any(name in experiment for name in ('googlenet', 'resnet', 'deepcnn', 'fashion_vgg'))
 
 
 def heavy(experiment: str, all_of_them: bool = False) -> list:
     """Marks for an experiment whose programs take half a minute each to compile."""
-    large = any(name in experiment for name in ('lfw', 'transformer', 'imdb'))
-    large = all_of_them or large or vision(experiment)
+    large = ('googlenet', 'resnet', 'deepcnn', 'fashion_vgg', 'lfw', 'transformer', 'imdb')
+    large = all_of_them or any(name in experiment for name in large)
     return [pytest.mark.heavy] if large else []

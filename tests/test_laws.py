@@ -117,7 +117,6 @@ SMALL = {
 NARROWER = {
     'cifar10_resnet': {'model.width': '0.25'},
     'cifar100_resnet': {'model.width': '0.25', 'model.depth': '20'},
-    'digits_googlenet': {'model.width': '0.05'},
     'fashion_deepcnn': {
         'model.channels': '(4, 4, 8, 8)',
         'model.dense': '(16,)',

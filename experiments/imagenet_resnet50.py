@@ -1,6 +1,8 @@
 """ImageNet with ResNet-50 at 224x224: Goyal et al. (2017), a batch of 1,024 for 90 epochs.
 
-Images come scaled and cut to a square of 224, of which training takes random boxes.
+Not the paper's crops: images come scaled and cut to a square of 224, of which training takes random
+boxes and evaluation all; the paper's boxes are of the whole image, and it evaluates on the central
+224 of 256.
 """
 
 from nnjax import models, tasks

@@ -35,10 +35,12 @@ jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 ROOT = Path(__file__).parents[1]
 # The laws: experiments of the plain run hold all of them, but of COSTLY the first two alone and on
 # two devices; those of the long run hold them there. Of the others, which share these kinds' code,
-# the laws are heavy, but those of EVERYWHERE are of the long run.
+# the laws are heavy, but those of EVERYWHERE are of the long run, and that those of SMALLER train.
 PLAIN = ('digits_mlp', 'number_words', 'digits_gru', 'fashion_cnn')
 LONG = {'commands_mlp', 'diabetes_mlp', 'digits_autoencoder', 'digits_vgg', 'stories_qa'}
 COSTLY = {'test_devices_do_not_change_the_run', 'test_a_lane_is_its_solo_run'}
+SMALLER = {'cifar10_resnet', 'cifar100_resnet', 'fashion_deepcnn', 'fashion_googlenet'}
+SMALLER |= {'fashion_resnet', 'fashion_vgg', 'imagenet_resnet50'}
 EVERYWHERE = {'test_it_trains', 'test_program_and_step_are_functions_of_the_config'}
 
 
@@ -96,7 +98,9 @@ def pytest_collection_modifyitems(items) -> None:
             if name in (PLAIN[:2] if law in COSTLY else PLAIN) and devices in (None, 2):
                 continue
             long = name in (PLAIN if law in COSTLY else LONG) or law in EVERYWHERE
-            if not item.get_closest_marker('heavy'):
+            if not item.get_closest_marker('heavy') or (
+                law == 'test_it_trains' and name in SMALLER
+            ):
                 item.add_marker(pytest.mark.slow if long else pytest.mark.heavy)
 
 

@@ -44,6 +44,27 @@ class VGG(nn.Module):
         return self.classifier(x.flatten(1))
 
 
+class DeepCNN(nn.Module):
+    """Its dense layer reads positions first, channels last."""
+
+    def __init__(self, widths, pools, hidden, classes, channels, side):
+        super().__init__()
+        self.count, self.pools = len(widths), pools
+        for number, outputs in enumerate(widths, 1):
+            convolution = nn.Conv2d(channels, outputs, 3, padding=1, bias=False)
+            self.add_module(f'conv{number}', convolution)
+            self.add_module(f'norm{number}', nn.BatchNorm2d(outputs))
+            channels = outputs
+        self.dense1 = nn.Linear((side // 2 ** len(pools)) ** 2 * channels, hidden)
+        self.head = nn.Linear(hidden, classes)
+
+    def forward(self, x):
+        for number in range(1, self.count + 1):
+            x = F.relu(getattr(self, f'norm{number}')(getattr(self, f'conv{number}')(x)))
+            x = F.max_pool2d(x, 2) if number in self.pools else x
+        return self.head(F.relu(self.dense1(x.movedim(1, -1).flatten(1))))
+
+
 class Residual(nn.Module):
     def __init__(self, inputs, outputs, stride, bottleneck, shortcut):
         super().__init__()

@@ -3,9 +3,35 @@
 import subprocess
 import sys
 
+import jax
 import pytest
 
 RECIPES = ['vgg-2-bf16', 'vgg-2-inference', 'lstm-2', 'translator-2', 'translator-2-beam']
+RECIPES += ['deepcnn-2', 'vgg11-2', 'resnet20-2-s32', 'googlenet-2']
+IMAGES = ('mlp', 'cnn', 'vgg', 'vgg11', 'deepcnn', 'resnet20', 'googlenet')
+
+
+@pytest.mark.parametrize('net', IMAGES)
+@pytest.mark.parametrize('side, colours', [(28, 1), (32, 3)])
+def test_contenders_have_as_many_parameters(root, torch, monkeypatch, net, side, colours):
+    monkeypatch.syspath_prepend(root / 'experiments' / 'benchmarks')
+    import nets
+    import torch_nets
+
+    module, fields = nets.NETS[net]
+    images = jax.ShapeDtypeStruct((1, side, side, colours), 'float32')
+    ours = jax.eval_shape(module(**fields).init, jax.random.key(0), images)['params']
+    with torch.device('meta'):
+        theirs = getattr(torch_nets, net)(side, colours)
+    assert sum(x.size for x in jax.tree.leaves(ours)) == sum(p.numel() for p in theirs.parameters())
+
+
+def test_every_network_of_images_is_compared(root, monkeypatch):
+    monkeypatch.syspath_prepend(root / 'experiments' / 'benchmarks')
+    import contenders
+    import nets
+
+    assert {net for net in nets.NETS if contenders.read(f'{net}-1').images} == {*IMAGES}
 
 
 @pytest.mark.slow

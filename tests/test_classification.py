@@ -143,12 +143,19 @@ def test_score_equals_scikit_learn():
 
 @pytest.mark.parametrize('loss', LOSSES)
 def test_auxiliary_outputs_have_a_weight_in_the_loss_alone(loss):
+    check_auxiliary_weight(0.25, classification(loss, 0.1, WEIGHTS, auxiliary_weight=0.25))
+
+
+def test_auxiliary_outputs_weigh_as_the_paper_says():
+    check_auxiliary_weight(0.3, classification())
+
+
+def check_auxiliary_weight(weight, task):
     others = LOGITS[::-1], 2 * LOGITS
     outputs = {'logits': LOGITS, 'auxiliary': others}
-    task = classification(loss, smoothing=0.1, class_weights=WEIGHTS, auxiliary_weight=0.25)
     batch = {'label': LABELS}
     wanted = mean(task.loss(LOGITS, batch))
-    wanted += 0.25 * sum(mean(task.loss(other, batch)) for other in others)
+    wanted += weight * sum(mean(task.loss(other, batch)) for other in others)
     assert mean(task.loss(outputs, batch)) == pytest.approx(wanted, rel=1e-5)
     jax.tree.map(
         np.testing.assert_array_equal, task.metrics(outputs, batch), task.metrics(LOGITS, batch)

@@ -322,6 +322,61 @@ def test_a_resumed_run_is_bitwise_the_same(tmp_path, large):
         assert one['loss'] == pytest.approx(other['loss'], rel=1e-4)
 
 
+@pytest.mark.parametrize('where', ['train', 'valid'])
+def test_an_image_damaged_in_mid_run_loses_no_training(tmp_path, large, where, monkeypatch):
+    c = config(photos(tmp_path / 'in'))
+    c.save_every = '6 steps'
+    whole = nnjax.train(c, tmp_path / 'one')
+    split = getattr(sources.Folder(str(tmp_path / 'in'), size=32), where)
+    if where == 'train':  # read for the first time in the third batch
+        order = Shuffled(len(split), 5)(c.seed, np.arange(4))['index']
+        row = next(row for row in order[2] if row not in order[:2])
+    else:
+        row = 0
+    path = tmp_path / 'in' / split.names[row]
+    damaged, decode = str(path), images.decode
+
+    def one(path, *more):
+        if path == damaged:
+            raise UserError(f'{path} is damaged')
+        return decode(path, *more)
+
+    monkeypatch.setattr(images, 'decode', one)
+    step = 2 if where == 'train' else 3
+    with pytest.raises(
+        UserError, match=rf'{path.name} is damaged; .*; step {step} is saved: '
+    ) as e:
+        nnjax.train(c, tmp_path / 'two')
+    assert '\n' not in str(e.value)
+    damaged = ''
+    resumed = nnjax.train(c, tmp_path / 'two')
+    assert same(whole.state, resumed.state) and same(whole.params, resumed.params)
+    assert timeless(whole.records) == timeless(resumed.records)
+
+
+@pytest.mark.parametrize('kept_bytes', [0, 1 << 30])
+def test_images_that_go_move_no_other_into_another_split(tmp_path, monkeypatch, kept_bytes):
+    monkeypatch.setattr(kept, 'KEPT_BYTES', kept_bytes)
+    root = photos(tmp_path / 'in', 40)
+
+    def splits():
+        found = sources.Folder(str(root), valid='20%', test='20%', size=32)
+        return {w: {*getattr(found, w).names} for w in ('train', 'valid', 'test')}
+
+    before = splits()
+    assert [len(names) for names in before.values()] == [26, 6, 8]
+    for name in ('a/000.jpg', 'b/001.jpg'):
+        (root / name).unlink()
+    after = splits()
+    moved = [n for what, names in after.items() for n in names - before[what]]
+    assert len(set.union(*after.values())) == 38 and len(moved) <= 2
+    again = sources.Folder(str(root), valid='20%', test='20%', size=32)
+    for source in (again.train, again.valid, again.test):  # and they are what they are called
+        for row, name in enumerate(source.names):
+            wanted = images.decode(root / name, (32, 32, 3), name)
+            assert np.array_equal(source[np.array([row])]['image'][0], wanted)
+
+
 def resident_bytes() -> int:
     return int(Path('/proc/self/statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE')
 

@@ -218,7 +218,7 @@ def test_what_does_not_fit_is_refused_in_one_line(variables, tmp_path, changes, 
 
 def test_a_damaged_file_and_an_empty_folder_are_refused(tmp_path, source):
     (tmp_path / 'a.safetensors').write_bytes(b'no tensors, but some text')
-    with pytest.raises(UserError, match='cannot be read'):
+    with pytest.raises(UserError, match='is damaged'):
         start(net(init_from=str(tmp_path / 'a.safetensors')))
     for name in ('config.json', 'prepare.json'):
         shutil.copy(source[0] / name, tmp_path)

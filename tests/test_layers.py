@@ -1,6 +1,6 @@
 """Imports run one way: cli, report, analysis -> sweep -> training -> build -> models | tasks | data -> ops.
 
-The room weights stands beside training: cli -> weights -> models.
+The room weights stands beside them: cli | training -> weights -> models.
 """
 
 import ast
@@ -22,7 +22,7 @@ ALLOWED = {
     'config': {'schema', 'defaults'},
     'build': {'schema', 'config'},
     'weights': {'models'},
-    'training': {'schema', 'config', 'build', 'models', 'tasks', 'data', 'ops'},
+    'training': {'schema', 'config', 'build', 'models', 'tasks', 'data', 'ops', 'weights'},
     'sweep': {'training', 'build', 'config', 'schema', 'data'},
     'report': {'ops', 'sweep', 'analysis'},
     'analysis': {'training', 'build', 'config', 'schema', 'data', 'ops', 'sweep'},

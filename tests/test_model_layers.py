@@ -292,6 +292,15 @@ def test_max_pool_of_integers_and_of_half_precision():
     assert max_pool(x.astype(jnp.bfloat16), 3, 1).dtype == jnp.bfloat16
 
 
+@pytest.mark.parametrize('window, strides', [(2, 2), (2, 1)])
+def test_avg_pool_of_integers_is_the_mean(window, strides):
+    x = jnp.asarray([[[0, 1, 2], [0, 0, 1], [255, 255, 254]]], jnp.uint8)[..., None]
+    found = avg_pool(x, window, strides)
+    assert found.dtype == jnp.float32 and found[0, 0, 0, 0] == 0.25
+    if strides == 1:
+        np.testing.assert_array_equal(found.ravel(), [0.25, 1, 127.5, 127.5])
+
+
 @pytest.mark.parametrize('window', [2, 4])
 def test_max_pool_twice_differentiated(window):
     """The Hessian of sum(max ** 3) is 6 x where x is a maximum, forwards and backwards."""

@@ -66,6 +66,27 @@ def test_a_folder_by_class(folder):
     assert again.train.fingerprint == found.train.fingerprint
 
 
+def test_sounds_that_go_move_no_other_into_another_split(folder):
+    lines = [{'path': f'{n}/{i}.wav', 'text': n} for n in ('no', 'yes') for i in range(10)]
+    manifest = folder / 'list.jsonl'
+
+    def splits(what):
+        if what == 'sounds':
+            found = sources.Sounds(str(folder), rate=RATE, valid='20%', test='20%')
+        else:
+            manifest.write_text('\n'.join(map(json.dumps, lines)))
+            found = sources.Transcribed(str(manifest), rate=RATE, valid='20%', test='20%')
+        return [{*s.names} for s in (found.train, found.valid, found.test)]
+
+    before = splits('sounds')
+    assert splits('list') == before and [len(names) for names in before] == [13, 3, 4]
+    (folder / 'no' / '0.wav').unlink()
+    del lines[0]
+    after = splits('sounds')
+    assert splits('list') == after and len(set.union(*after)) == 19
+    assert sum(len(now - old) for now, old in zip(after, before)) <= 1
+
+
 def test_another_rate_and_several_channels_are_converted_and_said(folder, capsys):
     stereo = np.stack([tone(rate=16000), np.zeros(8000)], 1)
     write(folder / 'no' / 'stereo.wav', stereo, 16000)

@@ -1,6 +1,9 @@
 """Weights that travel: names and numbers there and back, and one line for what does not fit."""
 
+import json
 import pickle
+import re
+import struct
 
 import jax
 import jax.numpy as jnp
@@ -12,11 +15,11 @@ from safetensors.numpy import load_file, save_file
 import nnjax
 from nnjax import cli, models, tasks, weights
 from nnjax.config import base, bind
-from nnjax.data import sources
+from nnjax.data import augment, sources, spec
 from nnjax.errors import UserError
 from nnjax.models import CNN, VGG, CifarResNet, GoogLeNet, ResNet, ViT
-from nnjax.training import optim
-from nnjax.weights import pytorch, variables
+from nnjax.training import initial, optim
+from nnjax.weights import file, pytorch, variables
 
 # A model, an image and the PyTorch names of some of its tensors, as torchvision and timm list them.
 FAMILIES = {
@@ -34,7 +37,7 @@ FAMILIES = {
     ),
     'resnet': (
         ResNet(10, 18, 0.1),
-        (8, 8, 3),
+        (32, 32, 3),
         'conv1.weight bn1.weight layer1.0.conv1.weight layer1.0.bn1.bias layer4.1.bn2.running_var '
         'layer2.0.downsample.0.weight layer2.0.downsample.1.running_mean fc.weight fc.bias',
     ),
@@ -226,6 +229,20 @@ def test_other_files_are_one_line(name, content, message, tmp_path):
         weights.save(tmp_path / 'w.npz', {})
 
 
+def float8(path):
+    """A safetensors file of two bytes, which NumPy has no type for."""
+    header = json.dumps({'w': {'dtype': 'F8_E4M3', 'shape': [2], 'data_offsets': [0, 2]}}).encode()
+    path.write_bytes(struct.pack('<Q', len(header)) + header + b'ab')
+    return path
+
+
+@pytest.mark.parametrize('read', [file.read, initial.read])
+def test_numbers_that_numpy_lacks_are_one_line(read, tmp_path):
+    with pytest.raises(UserError, match='of a type that NumPy lacks, such as float8: ') as error:
+        read(str(float8(tmp_path / 'w.safetensors')))
+    assert '\n' not in str(error.value)
+
+
 @pytest.mark.parametrize('name', [*pytorch.NAMES, 'vit_tiny_patch16_224.augreg_in21k_ft_in1k'])
 def test_models_by_pytorchs_names(name):
     model, image = pytorch.model(name, {})
@@ -241,6 +258,25 @@ def test_the_file_says_classes_channels_and_auxiliary_heads():
     assert pytorch.model('vit_small_patch8_384', tensors) == (ViT(3, 'S', 8), (384, 384, 1))
     with pytest.raises(UserError, match=r"unknown model 'resnet51'; did you mean 'resnet50'\?"):
         pytorch.model('resnet51', {})
+
+
+@pytest.mark.parametrize(
+    'model, words',
+    [
+        (VGG(), "augment='normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))'"),
+        (ResNet(), "augment='normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))'"),
+        (GoogLeNet(), "augment='normalize(0.5, 0.5)'"),  # behind torchvision's transform_input
+        (ViT(), "the checkpoint's card"),
+    ],
+)
+def test_what_published_weights_expect_of_images(model, words):
+    text = pytorch.pixels(model)
+    assert words in text and '\n' not in text
+    chain = re.search(r"augment='(.*?)'", text)[1]
+    image = jnp.full((2, 2, 3), 0.485)
+    seen = spec.parse(chain, augment)[0](None, {'image': image})['image']
+    expected = 0.0 if '0.485' in chain else (0.485 - 0.5) / 0.5
+    assert seen[0, 0, 0] == pytest.approx(expected, abs=1e-6)
 
 
 # The command
@@ -260,6 +296,7 @@ def test_import_writes_what_a_run_starts_from(capsys, tmp_path):
     weights.save(path, made, model)
     code, out, _ = command(capsys, 'import', path, '--model=resnet18')
     assert code == 0 and out.startswith('ResNet(classes=6) for 224x224x3 images in ')
+    assert 'normalize((0.485, 0.456, 0.406)' in out
     assert same(load_file(output), flatten_dict(made, sep='/'))
 
 

@@ -62,6 +62,7 @@ def _import(path: Path, parsed: options.Options) -> None:
     found = variables.fit(path, tensors, model, (side, side, channels))
     variables.save(output, found)
     print(f'{variables.describe(model)} for {side}x{side}x{channels} images in {output}')
+    print(pytorch.pixels(model))
 
 
 def _export(parsed: options.Options) -> None:

@@ -53,7 +53,8 @@ def by_class(
     if len(source) * int(np.prod(wanted)) > kept.KEPT_BYTES:
         return source, names
     every = np.arange(len(source))
-    return Rows(kept.arrays(f'folder-{source.fingerprint}', lambda: source[every])), names
+    arrays = kept.arrays(f'folder-{source.fingerprint}', lambda: source[every])
+    return Rows(arrays, source.names), names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +97,7 @@ class Images:
 
     def __init__(self, listing: Listing, wanted: Shape, fingerprint: str):
         self._listing, self._wanted = listing, wanted
-        self.fingerprint = fingerprint
+        self.fingerprint, self.names = fingerprint, listing.files
         self.spec = {'image': (wanted, np.dtype(np.uint8)), 'label': ((), np.dtype(np.int32))}
 
     def __len__(self) -> int:

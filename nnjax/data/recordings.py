@@ -48,7 +48,8 @@ def by_class(
         paths += found
         numbers += [names.index(name)] * len(found)
     fields = {'label': np.array(numbers, np.int32)}
-    return source(str(root), paths, fields, rate, seconds, True, skip_corrupt), names
+    short = [os.path.relpath(path, root) for path in paths]
+    return source(str(root), paths, fields, rate, seconds, True, skip_corrupt, short), names
 
 
 def manifest(path: Path, rate: int, seconds: float | None, skip_corrupt: bool = False) -> Source:
@@ -66,7 +67,8 @@ def manifest(path: Path, rate: int, seconds: float | None, skip_corrupt: bool = 
     if missing:
         raise UserError(f'{path}: {len(missing)} of {len(paths)} files are missing: {missing[0]}')
     fields = {'text': texts.array(row['text'] for row in rows)}
-    return source(str(path), paths, fields, rate, seconds, False, skip_corrupt)
+    short = [row['path'] for row in rows]
+    return source(str(path), paths, fields, rate, seconds, False, skip_corrupt, short)
 
 
 def source(
@@ -76,11 +78,12 @@ def source(
     rate: int,
     seconds: float | None,
     cut: bool,
-    skip_corrupt: bool = False,
+    skip_corrupt: bool,
+    names: Sequence[str],
 ) -> Source:
     """Files and the other fields of their examples -> a source; small sets are kept decoded.
 
-    Every file's header is read. `owner` is what messages call the set; `cut` says whether a sound
+    Every file's header is read. `names` are the files as the set calls them, wherever it lies; `owner` is what messages call the set; `cut` says whether a sound
     that is longer than `seconds` is cut or refused.
     """
     good, headers, first = [], [], ''
@@ -115,11 +118,13 @@ def source(
     if skip_corrupt:
         keep = _whole(owner, [paths[n] for n in good], keep, len(paths))
     chosen = [paths[n] for n in keep]
-    made = Recordings(chosen, {n: a[keep] for n, a in fields.items()}, rate, most)
+    own = {name: array[keep] for name, array in fields.items()}
+    made = Recordings(chosen, own, rate, most, [names[n] for n in keep])
     if len(made) * most * 2 > kept.KEPT_BYTES:
         made.keep()
         return made
-    return Rows(kept.arrays(f'sounds-{made.fingerprint}', lambda: made[np.arange(len(made))]))
+    arrays = kept.arrays(f'sounds-{made.fingerprint}', lambda: made[np.arange(len(made))])
+    return Rows(arrays, made.names)
 
 
 def read(inputs: Iterable[str], spec: Mapping, rate: int | None) -> tuple[list[str], Arrays]:
@@ -170,9 +175,12 @@ def are_arrays(inputs: Iterable[str], spec: Mapping) -> bool:
 class Recordings:
     """Sound files, decoded as they are asked for, or once and kept."""
 
-    def __init__(self, paths: Sequence[str], fields: Arrays, rate: int, most: int):
+    def __init__(
+        self, paths: Sequence[str], fields: Arrays, rate: int, most: int, names: Sequence[str]
+    ):
         self._paths, self._fields, self._rate, self._most = paths, fields, rate, most
         self._kept: tuple[np.ndarray, np.ndarray] | None = None
+        self.names = names
         self.spec = {
             'audio': ((most,), np.dtype(np.int16)),
             'audio_length': ((), np.dtype(np.int32)),

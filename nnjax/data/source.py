@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +23,8 @@ class Source(Protocol):
     """Random access to examples, a batch at a time.
 
     `spec` gives each field's (shape, dtype) without the batch axis; `fingerprint` identifies the
-    content, so that a run is not resumed on other data.
+    content, so that a run is not resumed on other data. A source of files also has `names`, one an
+    example, which stay when other files go.
     """
 
     spec: dict[str, tuple[tuple[int, ...], np.dtype]]
@@ -36,11 +38,11 @@ class Source(Protocol):
 class Rows:
     """Examples in memory."""
 
-    def __init__(self, arrays: Arrays):
+    def __init__(self, arrays: Arrays, names: Sequence[str] = ()):
         lengths = {name: len(array) for name, array in arrays.items()}
         if len(set(lengths.values())) != 1:
             raise UserError(f'fields differ in length: {lengths}' if lengths else 'no fields')
-        self._arrays = arrays
+        self._arrays, self.names = arrays, names
         self.spec = {name: (a.shape[1:], a.dtype) for name, a in arrays.items()}
 
     @functools.cached_property
@@ -65,6 +67,8 @@ class Slice:
     def __init__(self, source: Source, rows: np.ndarray):
         self._source, self._rows = source, rows
         self.spec = source.spec
+        names = _names(source)
+        self.names = [names[row] for row in rows] if names else ()
 
     @property
     def fingerprint(self) -> str:
@@ -147,7 +151,8 @@ def share(text: str, size: int) -> int:
 def hold_out(source: Source, text: str, what: str, seed: int = 0) -> tuple[Source, Source]:
     """A source, '10%' or '5000' -> (the rest, that many examples), fixed once and for all.
 
-    The examples held out are those that the seed's permutation puts last.
+    The examples held out are those that the seed's permutation puts last; of a source of files those
+    whose names have the last hashes, so that taking files away moves hardly any other.
 
     Raises:
       UserError: no share or number, or one that leaves nothing on either side.
@@ -159,10 +164,21 @@ def hold_out(source: Source, text: str, what: str, seed: int = 0) -> tuple[Sourc
     size, count = len(source), share(text, len(source))
     if not 0 < count < size:
         raise UserError(f'data.{what}={text!r} of {size} examples leaves nothing on one side')
-    places = np.arange(size)
-    shuffled = permutation(seed, np.zeros_like(places), places, size)
+    if names := _names(source):
+        shuffled = np.array(sorted(range(size), key=lambda row: _hash(names[row])))
+    else:
+        places = np.arange(size)
+        shuffled = permutation(seed, np.zeros_like(places), places, size)
     kept, held = np.sort(shuffled[:-count]), np.sort(shuffled[-count:])
     return Slice(source, kept), Slice(source, held)
+
+
+def _names(source: Source) -> Sequence[str]:
+    return getattr(source, 'names', ())
+
+
+def _hash(name: str) -> bytes:
+    return hashlib.sha256(name.encode(errors='surrogateescape')).digest()
 
 
 def dataset(

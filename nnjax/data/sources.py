@@ -1,7 +1,7 @@
 """Sources by name: what a config's `data` section may bind. Each is a function -> Dataset.
 
 Wherever a split is a share ('10%') or a number ('5000'), so many examples are held out of train by a
-fixed permutation: the same ones every time, and none of them is trained on.
+fixed permutation, of files by their names: the same ones every time, and none is trained on.
 """
 
 import dataclasses

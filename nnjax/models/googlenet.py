@@ -115,7 +115,8 @@ class GoogLeNet(nn.Module):
       stem: 'imagenet' are the paper's first layers, which leave 1 of 64 pixels; 'small', for images
         such as 32x32, is one 3x3 convolution that leaves all.
       norm: 'batch' is torchvision's form, with batch normalisation and no 5x5 convolution; 'lrn' is
-        the paper's, with two local response normalisations in the stem for large images.
+        the paper's, whose two local response normalisations are in the stem for large images: with
+        the small one nothing is normalised.
       auxiliary: whether there are two more heads for training.
       dropout: share of units dropped in training before the last dense layer.
       auxiliary_dropout: the same in the auxiliary heads.

@@ -10,6 +10,7 @@ from nnjax.fields import Count, Positive
 from nnjax.models import images, layers
 
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+STRIDE = 32  # of all, behind the stem for large images
 EXPANSION = 4  # of a bottleneck's last convolution
 
 
@@ -85,6 +86,9 @@ class ResNet(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False, maps: bool = False):
         images.check(self, x.shape, 'conv1')
         large = self.stem == 'imagenet'
+        if large and min(x.shape[1:3]) < STRIDE:
+            stage = f'the stages leave one pixel of {STRIDE}x{STRIDE}'
+            raise images.too_small(self, x.shape, stage, "use larger images or stem='small'")
         kernel, stride = (7, 2) if large else (3, 1)
         x = convolution(self, layers.scaled(64, self.width), kernel, stride, 'conv1')(x)
         x = layers.norm(self.norm, relu=True, name='norm1')(x, train)

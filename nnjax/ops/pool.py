@@ -58,8 +58,10 @@ def avg_pool(
 ) -> jax.Array:
     """x [N, *space, C] -> [N, *space', C], the mean of each window, in which padding counts as 0.
 
-    Arguments are those of `max_pool`.
+    Arguments are those of `max_pool`; the mean of whole numbers is float32.
     """
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        x = x.astype(jnp.float32)
     zero = np.zeros((), x.dtype)
     window, strides, pads = _geometry(x, window, strides, padding)
     if window == strides:

@@ -220,13 +220,15 @@ class Lanes:
         if time.monotonic() - self._saved > SAVE_SECONDS:
             self.save()
 
-    def save(self) -> None:
+    def save(self) -> bool:
+        """Keeps the lanes, where there is a folder: whether there is one."""
         self.check()
         if self._checkpoints:
             on = np.isin(np.arange(len(self.points)), self.lanes)
             more = {'numbers': self.numbers, 'on': on, 'step': np.int32(self.step)}
             self._checkpoints.save(self.step, {**self.whole(), **more})
             self._saved = time.monotonic()
+        return bool(self._checkpoints)
 
     def drop(self, last: Mapping[int, dict]) -> None:
         """Ends lanes; `last` are their last validation records."""

@@ -124,13 +124,9 @@ def read(source: str) -> dict[str, np.ndarray]:
             f'init_from={source!r} is neither a run folder nor a .safetensors file nor '
             "'experiment:NAME'" + ('' if path.exists() else ': it does not exist')
         )
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    from nnjax.weights import file  # only where a file is read
 
-    try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f'init_from={source!r} cannot be read: {error}') from None
+    return file.read(path)
 
 
 def _variables(state: State) -> dict[str, Any]:

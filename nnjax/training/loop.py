@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from nnjax import config as configs
 from nnjax.data.preparation import digest
 from nnjax.errors import Interrupted, UserError
-from nnjax.training import hosts
+from nnjax.training import hosts, rescue
 from nnjax.training import tensorboard as events
 from nnjax.training.folder import RunFolder
 from nnjax.training.run import Result, Run
@@ -77,10 +77,12 @@ def drive(run: Any, until: int, stopped: Callable[[], str]) -> None:
 
     Raises:
       Interrupted: `stopped` names a signal; everything is saved.
+      UserError: data cannot be read; the last finished step is saved.
     """
     total = run.made.total
     while run.step < until and not run.stop:
-        run.advance(min(until, *(h.next(run.step) for h in run.hooks)))
+        with rescue.saving(run):
+            run.advance(min(until, *(h.next(run.step) for h in run.hooks)))
         for hook in run.hooks:
             if hook.due(run.step, total):
                 hook.act()

@@ -19,6 +19,7 @@ from nnjax.training import (
     hosts,
     initial,
     paths,
+    rescue,
     runner,
     step,
 )
@@ -90,6 +91,8 @@ class Run:
         self.hooks = [Hook(every(config.log_every), self.log)]
         if self._valid:
             self.hooks.append(Hook(every(config.eval_every), self.evaluate))
+            if self._missed(self.hooks[-1]):
+                self.evaluate()
         if folder:
             self.hooks.append(Hook(every(config.save_every), self.save))
 
@@ -191,12 +194,18 @@ class Run:
         self.check()
         began = time.monotonic()
         state = self.carry.state
-        averages = self._valid(state)
-        if self.made.scores_at(self.step):
-            averages |= evaluate.on_the_way(self.made, self._valid, state)
+        with rescue.saving(self):
+            averages = self._valid(state)
+            if self.made.scores_at(self.step):
+                averages |= evaluate.on_the_way(self.made, self._valid, state)
         self._progress.show(self._record('valid', averages))
         self._compare(averages)
         self._window_began += time.monotonic() - began  # step time is of training alone
+
+    def _missed(self, hook: Hook) -> bool:
+        """Whether the run was saved where validation could not be read; it is scored now."""
+        scored = (r['split'] == 'valid' and r['step'] == self.step for r in self.records)
+        return self.step > 0 and hook.due(self.step, self.made.total) and not any(scored)
 
     def _compare(self, averages: dict[str, float]) -> None:
         """Keeps the parameters if they are the best so far; ends the run where patience does."""
@@ -214,12 +223,14 @@ class Run:
         if patience is not None and self.step - self.best['step'] >= self.made.steps(patience):
             self.stop = True
 
-    def save(self) -> None:
+    def save(self) -> bool:
+        """Writes a checkpoint, where there is a folder: whether there is one."""
         self.check()
         if self._checkpoints:
             began = time.monotonic()
             self._checkpoints.save(self.step, self._saved())
             self._window_began += time.monotonic() - began
+        return bool(self._checkpoints)
 
     def _record(self, split: str, averages: dict[str, float], **more) -> dict[str, Any]:
         epoch = self.step / self.made.order.epoch

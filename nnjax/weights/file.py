@@ -18,7 +18,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     """A safetensors file -> {name: array}, of the dtypes that were stored.
 
     Raises:
-      UserError: no such file, a pickle, or a damaged file.
+      UserError: no such file, a pickle, a damaged file, or a type that NumPy lacks.
     """
     path = Path(path)
     if path.suffix in PICKLES:
@@ -35,6 +35,10 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise UserError(f'{path} is damaged: {error}') from None
+    except (AttributeError, KeyError):  # safetensors looks the type up in NumPy
+        raise UserError(
+            f'{path} holds numbers of a type that NumPy lacks, such as float8: store it as float32'
+        ) from None
 
 
 def write(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:

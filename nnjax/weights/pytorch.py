@@ -39,6 +39,7 @@ VIT = (
     (r'attention', 'attn'),
     (r'dense(\d)', r'mlp.fc\1'),
 )
+IMAGENET = 'normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))'
 LEAVES = (
     (r'\.(kernel|scale)$', '.weight'),
     (r'\.mean$', '.running_mean'),
@@ -145,6 +146,21 @@ def model(name: str, tensors: Mapping[str, np.ndarray]) -> tuple[nn.Module, tupl
         channels = _length(tensors.get(first), 1, 3)
         return target(classes=classes, **fields), (side, side, channels)
     raise unknown('model', name, NAMES)
+
+
+def pixels(model: nn.Module) -> str:
+    """What a network with PyTorch's published weights expects of images in [0, 1], in a line.
+
+    torchvision's googlenet turns the usual normalisation into another one by `transform_input`,
+    which its published weights have; timm writes a ViT's into the card of its checkpoint.
+    """
+    if isinstance(model, ViT):
+        return (
+            "images: the checkpoint's card says mean and std, often augment='normalize(0.5, 0.5)' "
+            "behind prepare='scale'"
+        )
+    whose = 'normalize(0.5, 0.5)' if isinstance(model, GoogLeNet) else IMAGENET
+    return f"images: torchvision's weights expect augment='{whose}' behind prepare='scale'"
 
 
 def _length(array: Any, axis: int, otherwise: int) -> int:

@@ -125,16 +125,17 @@ def test_a_models_assignment_is_in_units_of_its_scale():
     x = RNG.normal(size=(5, 6)).astype(np.float32)
     variables = jax.device_get(model.init(jax.random.key(0), x))
     variables['batch_stats']['scale'] = np.float32(0.3)
+    centres = variables['params']['centres'].reshape(6, 4)
     found = model.apply(variables, x)
-    apart = np.square(
-        np.asarray(found['code'])[:, None] - variables['params']['centres'].reshape(6, 4)
-    )
+    apart = np.square(np.asarray(found['code'])[:, None] - centres)
     each = (1 + apart.sum(-1) / 0.3 / 3) ** (-(3 + 1) / 2)
     wanted = (each / each.sum(1, keepdims=True)).reshape(5, 3, 2).sum(-1)
     assert np.allclose(found['assignment'], wanted, atol=1e-5)
     one = Clusters(shape=(6,), code=1, hidden=(), clusters=2)  # at least one degree of freedom
     found, variables = one.init_with_output(jax.random.key(0), x)
-    apart = np.square(np.asarray(found['code'])[:, None] - variables['params']['centres'][:, 0])
+    apart = np.square(
+        np.asarray(found['code'])[:, None] - np.asarray(variables['params']['centres'])[None, :, 0]
+    )
     each = 1 / (1 + apart.sum(-1))
     assert np.allclose(found['assignment'], each / each.sum(1, keepdims=True), atol=1e-5)
 

@@ -142,12 +142,6 @@ def test_what_is_found_in_a_crowd_counts_neither_way():
         ),
         (34, [0.5, 0, 0.2, 1], 0, r'valid example 2: .* with top < bottom and left < right'),
         (
-            31,
-            [0, 0, np.nan, 1],
-            0,
-            r'train example 31: .* number 1 is \[0, 0, nan, 1\]: .* as shares',
-        ),
-        (
             0,
             [0, 0, 1, 1],
             2,

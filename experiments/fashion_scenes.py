@@ -19,7 +19,7 @@ def get_config(arg=''):
         stride=4,
         channels=64,
     )
-    c.task = bind(tasks.detection)
+    c.task = bind(tasks.detection, most=20)  # scenes hold four at most
     c.optim = bind(
         optim.make, name='adamw', lr=0.003, decay='cosine', warmup='5%', weight_decay=0.05
     )

@@ -34,7 +34,7 @@ def test_the_bound_of_the_true_posterior_is_the_likelihood():
     }
     decoder = {'kernel': columns.T.astype(np.float32), 'bias': bias.astype(np.float32)}
     params = {'encoder': {'Dense_0': encoder}, 'decoder': {'Dense_0': decoder}}
-    batch = {'image': np.tile(x, (count, 1)).astype(np.float32)}
+    batch = {'image': np.tile(x, (count, 1)).astype(np.float32), 'mask': np.ones(count, np.float32)}
     task = vae('gaussian', deviation)
     outputs = model.apply(
         {'params': params}, batch['image'], train=True, rngs={'dropout': jax.random.key(0)}
@@ -44,6 +44,17 @@ def test_the_bound_of_the_true_posterior_is_the_likelihood():
     found = np.asarray(task.metrics(outputs, batch)['elbo'][0], np.float64)
     assert found.mean() == pytest.approx(wanted, abs=4 * found.std() / count**0.5)
     assert found.std() / count**0.5 < 0.01
+    # In evaluation four draws, by the example's own numbers: of many examples, without an error.
+    many = RNG.multivariate_normal(bias, covariance, count).astype(np.float32)
+    outputs_of_four = model.apply({'params': params}, many)
+    four = np.asarray(outputs_of_four['reconstruction'])
+    middle = model.apply({'params': params}, outputs_of_four['code'], method='decode')
+    assert four.shape[1] == 4
+    assert np.allclose(four[:, :2] + four[:, 2:], 2 * np.asarray(middle)[:, None], atol=1e-4)
+    bound = np.asarray(task.metrics(outputs_of_four, {**batch, 'image': many})['elbo'][0])
+    error = bound - stats.multivariate_normal(bias, covariance).logpdf(many)
+    assert 0 < error.std() / count**0.5 < 0.01
+    assert error.mean() == pytest.approx(0, abs=4 * error.std() / count**0.5)
     # The loss is its negative; any other posterior has a lower bound.
     assert np.allclose(task.loss(outputs, batch)[0], -found, rtol=1e-5, atol=1e-4)
     encoder['bias'][0] += 0.5
@@ -63,20 +74,49 @@ def test_divergence_equals_pytorch(torch):
 
 
 def test_beta_and_free_bits_change_the_loss_alone():
+    """Free bits by the objective of Kingma et al., 2016: of each number the mean over the minibatch,
+    or lambda where that is more; a padded row has no part in it."""
+    code = np.float32([[0.1, 2], [-2, 1], [0.3, -3], [0.2, 2], [0.1, -1], [9, 9]])
     outputs = {
         'reconstruction': jnp.asarray(RNG.normal(size=(6, 3, 8, 8, 1)), jnp.float32),
-        'code': jnp.asarray(RNG.normal(size=(6, 2)), jnp.float32),
+        'code': jnp.asarray(code),
         'log_variance': jnp.zeros((6, 2), jnp.float32),
     }
-    batch = {'image': jnp.asarray(IMAGES)}
-    divergence = 0.5 * np.square(outputs['code'])
-    plain, found = vae(), vae(beta=3.0, free_bits=0.4)
+    batch = {'image': jnp.asarray(IMAGES), 'mask': np.float32([1, 1, 1, 1, 1, 0])}
+    divergence = 0.5 * np.square(code)
+    plain, found = vae(), vae(beta=3.0, free_bits=0.6)
     elbo = plain.metrics(outputs, batch)['elbo'][0]
     assert np.allclose(elbo, found.metrics(outputs, batch)['elbo'][0])
-    missing = -elbo - divergence.sum(1)
-    wanted = missing + 3 * np.maximum(divergence, 0.4).sum(1)
-    assert np.allclose(found.loss(outputs, batch)[0], wanted, rtol=1e-5)
     assert np.allclose(plain.loss(outputs, batch)[0], -elbo, rtol=1e-5)
+    missing = (-elbo - divergence.sum(1))[:5].mean()
+    mean = divergence[:5].mean(0)  # 0.415, one row of five above 0.6, and 1.9
+    assert mean[0] < 0.6 < mean[1] and divergence[:5].max(0)[0] > 0.6 > divergence[:5].min(0)[1]
+    wanted = float(missing + 3 * np.maximum(mean, 0.6).sum())
+    total = lambda code: jnp.mean(found.loss({**outputs, 'code': code}, batch)[0][:5])
+    assert total(outputs['code']) == pytest.approx(wanted, rel=1e-5)
+    slope = jax.grad(total)(outputs['code'])
+    assert np.allclose(slope[:5], np.c_[np.zeros(5), 3 * code[:5, 1] / 5], atol=1e-6)
+
+
+def test_free_bits_are_those_of_all_devices():
+    """Four rows on each of two devices, the last a padded one, are the eight rows of one."""
+    task = vae(free_bits=0.6)
+    code = RNG.normal(size=(8, 2)).astype(np.float32)
+    code[:4] *= 0.1  # nothing to pay for on the first device alone
+    outputs = {
+        'reconstruction': RNG.normal(size=(8, 1, 4)).astype(np.float32),
+        'code': code,
+        'log_variance': np.zeros((8, 2), np.float32),
+    }
+    batch = {'image': np.ones((8, 4), np.float32), 'mask': np.float32([1] * 7 + [0])}
+
+    def loss(*given):
+        with layers.shard(axis='devices'):
+            return task.loss(*given)[0]
+
+    parts = jax.tree.map(lambda x: x.reshape(2, 4, *x.shape[1:]), (outputs, batch))
+    found = jax.vmap(loss, axis_name='devices')(*parts).reshape(8)
+    assert np.allclose(found, task.loss(outputs, batch)[0], rtol=1e-6)
 
 
 def test_evaluation_is_a_function_of_the_example():

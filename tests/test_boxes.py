@@ -63,7 +63,7 @@ def test_a_cell_speaks_for_the_smallest_box_about_it():
     assert (np.asarray(none) == -1).all()
 
 
-suppress = jax.jit(geometry.suppress)
+suppress = jax.jit(geometry.suppress, static_argnums=4)
 
 
 @given(st.integers(0, 10_000), st.sampled_from([0.0, 0.3, 0.5, 1.0]))
@@ -73,8 +73,12 @@ def test_suppression_is_the_greedy_one(seed, threshold):
     boxes[:, 2:] = boxes[:, :2] + rng.choice([0.4, 0.5], (12, 2))
     scores = rng.integers(0, 5, 12).astype(np.float32)  # with equal ones
     classes = rng.integers(0, 2, 12).astype(np.int32)
-    kept = suppress(boxes, scores, classes, np.float32(threshold))
-    assert np.flatnonzero(kept).tolist() == greedy(boxes, scores, classes, np.float32(threshold))
+    place, best = suppress(boxes, scores, classes, np.float32(threshold), 12)
+    wanted = greedy(boxes, scores, classes, np.float32(threshold))
+    assert np.isfinite(best).sum() == len(wanted) and sorted(place[: len(wanted)]) == wanted
+    assert np.array_equal(best[: len(wanted)], -np.sort(-scores[wanted]))
+    fewer, _ = suppress(boxes, scores, classes, np.float32(threshold), 2)
+    assert np.array_equal(fewer, place[:2])
 
 
 def test_detections_are_the_best_first_and_padded():
@@ -85,6 +89,19 @@ def test_detections_are_the_best_first_and_padded():
     assert found['score'] == pytest.approx([0.9, 0.7, 0.3, 0, 0])
     assert (found['boxes'][:3] == boxes[jnp.array([0, 1, 2])]).all()
     assert not found['boxes'][3:].any()
+
+
+def test_many_objects_of_many_cells_are_all_found():
+    """Twenty objects, nine cells each that say the same: none crowds the others out."""
+    corner = np.stack(np.meshgrid(np.arange(5), np.arange(4), indexing='ij'), -1).reshape(-1, 2)
+    objects = np.concatenate([corner, corner + 0.9], 1).astype(np.float32) / 5
+    probability = np.zeros((180, 3), np.float32)
+    probability[np.arange(180), np.arange(180) // 9 % 3] = np.tile(0.9 - 0.01 * np.arange(9), 20)
+    found = geometry.detections(probability, jnp.asarray(objects.repeat(9, 0)), 100, 0.5, 0.02)
+    assert (found['class'] >= 0).sum() == 20
+    assert {tuple(box) for box in np.asarray(found['boxes'][:20])} == {*map(tuple, objects)}
+    # The class of an object's other cells is the same, so each is found once.
+    assert found['score'][:20] == pytest.approx(0.9)
 
 
 def moved(text: str, boxes: np.ndarray, count: int = 32):

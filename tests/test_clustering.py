@@ -1,5 +1,6 @@
 """Clustering: k-means and scores against scikit-learn, targets, two experiments in one command."""
 
+import itertools
 import shutil
 
 import jax
@@ -19,7 +20,7 @@ from nnjax.errors import UserError
 from nnjax.models import Clusters
 from nnjax.ops import cluster
 from nnjax.tasks import clustering
-from nnjax.tasks.clustering import first_clusters
+from nnjax.tasks.clustering import first_centres, first_clusters
 from nnjax.training import checkpoint, restore
 from tests.test_train import rewound, same
 
@@ -39,6 +40,16 @@ def test_scores_equal_scikit_learn(pairs):
     found = cluster.accuracy(cluster.contingency(labels, permuted))
     assert found == pytest.approx(cluster.accuracy(counts))
     assert cluster.accuracy(cluster.contingency(labels, labels + 7)) == 1
+
+
+@given(PAIRS)
+def test_accuracy_is_that_of_the_best_of_all_matches(pairs):
+    labels, clusters = np.array(pairs).T
+    counts = np.zeros((6, 6), int)
+    np.add.at(counts, (labels, clusters), 1)
+    every = itertools.permutations(range(6))
+    wanted = max(counts[np.arange(6), match].sum() for match in map(list, every)) / len(pairs)
+    assert cluster.accuracy(cluster.contingency(labels, clusters)) == pytest.approx(wanted)
 
 
 def test_silhouette_equals_scikit_learn():
@@ -98,6 +109,43 @@ def test_first_centres_are_far_apart():
 def test_bad_points_are_one_line(points, words):
     with pytest.raises(UserError, match=words):
         cluster.kmeans(jax.random.key(0), points, 10)
+
+
+@pytest.mark.parametrize('start', ['codes', 'neighbours', 'manifold'])
+def test_codes_that_are_not_finite_are_one_line(start):
+    code = RNG.normal(size=(60, 4)).astype(np.float32)
+    code[7, 2] = np.nan
+    with pytest.raises(UserError, match='the code of training example 7 is not finite'):
+        first_centres(code, (3, 1, 4), start, 0)
+
+
+def test_a_models_assignment_is_in_units_of_its_scale():
+    """Student's t with a degree of freedom less than a code has numbers, a cluster's centres added."""
+    model = Clusters(shape=(6,), code=4, hidden=(8,), clusters=3, centres_each=2)
+    x = RNG.normal(size=(5, 6)).astype(np.float32)
+    variables = jax.device_get(model.init(jax.random.key(0), x))
+    variables['batch_stats']['scale'] = np.float32(0.3)
+    centres = variables['params']['centres'].reshape(6, 4)
+    found = model.apply(variables, x)
+    apart = np.square(np.asarray(found['code'])[:, None] - centres)
+    each = (1 + apart.sum(-1) / 0.3 / 3) ** (-(3 + 1) / 2)
+    wanted = (each / each.sum(1, keepdims=True)).reshape(5, 3, 2).sum(-1)
+    assert np.allclose(found['assignment'], wanted, atol=1e-5)
+    one = Clusters(shape=(6,), code=1, hidden=(), clusters=2)  # at least one degree of freedom
+    found, variables = one.init_with_output(jax.random.key(0), x)
+    apart = np.square(
+        np.asarray(found['code'])[:, None] - np.asarray(variables['params']['centres'])[None, :, 0]
+    )
+    each = 1 / (1 + apart.sum(-1))
+    assert np.allclose(found['assignment'], each / each.sum(1, keepdims=True), atol=1e-5)
+
+
+def test_far_from_the_origin_distances_are_as_exact():
+    points = RNG.normal(size=(50, 3))
+    wanted = np.square(points[:, None] - points[None, :5]).sum(-1)
+    far = np.float32(points + [4096, -4096, 0])
+    found = cluster.distances(jnp.asarray(far), jnp.asarray(far[:5]))
+    assert np.allclose(found, wanted, atol=0.01)
 
 
 def test_soft_assignments_and_targets_follow_the_paper():

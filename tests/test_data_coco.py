@@ -43,6 +43,8 @@ def test_boxes_and_classes(tmp_path):
     assert rows['boxes'][0, :2].tolist() == [[0, 0, 1, 1], [0.5, 0.5, 1, 1]]
     assert rows['boxes'][1, 0] == pytest.approx([0.4, 0.1, 1, 0.5])
     assert not rows['boxes'][2].any()
+    assert rows['crowd'].tolist() == [[-1, -1, 1], [-1, -1, -1], [-1, -1, -1]]
+    assert rows['boxes'][0, 2] == pytest.approx([0, 0, 0.9, 0.45])
 
 
 def test_boxes_are_cut_with_their_images(tmp_path):
@@ -93,6 +95,11 @@ def changed(path, value):
         (changed(('annotations', 1, 'image_id'), 1), r'annotation 2: there is no image 1'),
         (changed(('categories',), []), 'no images or no categories'),
         (changed(('images', 0), {'id': 4}), "cannot be read as COCO's instances"),
+        (changed(('images', 0, 'file_name'), None), "cannot be read as COCO's instances"),
+        (changed(('categories', 0, 'id'), 'dog'), "cannot be read as COCO's instances"),
+        (changed(('annotations', 0, 'image_id'), [3]), "cannot be read as COCO's instances"),
+        (changed(('images', 0, 'id'), 3), 'has the id 3 twice in its images'),
+        (changed(('categories', 0, 'id'), 5), 'has the id 5 twice in its categories'),
     ],
 )
 def test_mistakes_name_the_annotation(tmp_path, found, said):
@@ -110,14 +117,14 @@ def test_annotations_that_cannot_be_used_are_left_out_where_asked_for(tmp_path, 
         sources.Coco(str(tmp_path), valid=None, test=None)
     found = sources.Coco(str(tmp_path), valid=None, test=None, skip_corrupt=True)
     said = capsys.readouterr().err
-    assert f'left out 1 of 3 annotations in {tmp_path}/train.json that cannot be used: 1' in said
+    assert f'left out 1 of 4 annotations in {tmp_path}/train.json that cannot be used: 1' in said
     rows = found.train[np.arange(3)]
     assert (rows['label'] >= 0).sum(1).tolist() == [2, 0, 0]
     whole = copy.deepcopy(TRAIN)
     for annotation in whole['annotations']:
         annotation['bbox'] = [2, 4, 0, 6]
     write(tmp_path, whole)
-    with pytest.raises(UserError, match=r'none of the 3 annotations in .* can be used'):
+    with pytest.raises(UserError, match=r'none of the 4 annotations in .* can be used'):
         sources.Coco(str(tmp_path), valid=None, test=None, skip_corrupt=True)
 
 

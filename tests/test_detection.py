@@ -17,6 +17,7 @@ from nnjax.errors import UserError
 from nnjax.report import page
 from nnjax.tasks.detection import average_precision
 from nnjax.training import optim
+from nnjax.training.setup import setup
 from tests.test_boxes import plain_iou
 
 pytestmark = pytest.mark.skipif(
@@ -115,6 +116,59 @@ def test_average_precision_of_cases_known_by_hand():
     assert average_precision(nothing, BATCH['boxes'], LABELS)['AP'] == 0
     with pytest.raises(UserError, match='has no object'):
         average_precision(nothing, BATCH['boxes'], np.full_like(LABELS, -1))
+
+
+def test_what_is_found_in_a_crowd_counts_neither_way():
+    """Nor is a crowd missed: the judge's own rule for iscrowd."""
+    boxes = np.float32([[[0, 0, 0.5, 0.5], [0, 0.5, 1, 1]]])
+    labels, crowds = np.int32([[0, -1]]), np.int32([[-1, 0]])
+    found = perfect(boxes, np.int32([[0, 0]]))
+    found['detected_boxes'][0, 1] = [0.2, 0.6, 0.4, 0.8]  # one of the crowd, surer than the object
+    found['detected_score'][0] = [0.8, 0.9]
+    alone = average_precision(found, boxes, labels)
+    assert alone['AP50'] == pytest.approx(0.5)
+    examples = {'boxes': boxes, 'label': labels, 'crowd': crowds}
+    assert tasks.detection().score(found, examples)['AP50'] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    'row, box, label, said',
+    [
+        (
+            40,
+            [0, 0, 8, 16],
+            1,
+            r"test example 4: 'boxes' number 1 is \[0, 0, 8, 16\]: .* as shares",
+        ),
+        (34, [0.5, 0, 0.2, 1], 0, r'valid example 2: .* with top < bottom and left < right'),
+        (
+            0,
+            [0, 0, 1, 1],
+            2,
+            r"train example 0: 'boxes' number 1 is of class 2, the model has 0 to 1",
+        ),
+        (0, [0, 0, 0, 0], 1, ''),
+        (0, [7, 7, 9, 9], -1, ''),
+    ],
+)
+def test_boxes_are_checked_before_training(row, box, label, said):
+    every = {n: np.concatenate([a, a[:10]]) for n, a in squares().items()}
+    every['boxes'][row, 1], every['label'][row, 1] = box, label
+    ends = {'train': (0, 32), 'valid': (32, 36), 'test': (36, 42)}
+    c = base()
+    c.total, c.batch, c.prepare = '1 steps', 8, 'scale'
+    splits = {s: {n: a[slice(*own)] for n, a in every.items()} for s, own in ends.items()}
+    c.data = bind(sources.Arrays, **splits)
+    cnn = bind(models.CNN, channels=(4, 4), padding='SAME')
+    c.model = bind(models.Detector, backbone=cnn, classes=2, channels=4, tower=1, norm='none')
+    c.task = bind(tasks.detection)
+    c.optim = bind(optim.make, name='adam', lr=0.01)
+    if not said:
+        setup(c)
+        return
+    with pytest.raises(UserError, match=said) as caught:
+        setup(c)
+    assert '\n' not in str(caught.value)
 
 
 def test_predictions_undo_the_model():

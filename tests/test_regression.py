@@ -1,6 +1,7 @@
 """Regression: losses and scores against references, units mapped back, tables with their gaps."""
 
 import json
+import types
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,9 @@ from nnjax import report
 from nnjax.data import files, prepare, sources, tables
 from nnjax.errors import UserError
 from nnjax.models import TabularMLP
+from nnjax.report import numbers
 from nnjax.tasks import regression
+from nnjax.training.setup import setup
 
 RNG = np.random.default_rng(0)
 TARGETS = RNG.normal(size=(41, 3)).astype(np.float32)
@@ -60,7 +63,12 @@ def test_quantiles_may_be_given_in_any_order():
     for quantiles in ((0.05, 0.5, 0.95), (0.95, 0.05, 0.5)):
         task = regression(loss='quantile', quantiles=quantiles)
         predictions = jax.device_get(task.predict(lambda x: x, batch))
-        found.append((float(jnp.sum(task.loss(outputs, batch)[0])), task.score(predictions, batch)))
+        run = types.SimpleNamespace(
+            predictions=predictions | batch, config={'task': {'quantiles': quantiles}}
+        )
+        keys = [card.key for card in numbers.sections(run)[0].cards]
+        loss = float(jnp.sum(task.loss(outputs, batch)[0]))
+        found.append((loss, task.score(predictions, batch), keys))
     assert found[0] == found[1] and 'coverage90' in found[0][1]
 
 
@@ -303,6 +311,35 @@ def test_predictions_of_a_table_have_the_targets_units(tmp_path):
     rows = predict.rows(made, names, predict.predict(made, state, arrays))
     found = np.array([row['prediction'] for row in rows])
     assert found.shape == (40,) and 15 < found.mean() < 30  # prices are 3 to 42
+
+
+def of_table(tmp_path, text=None, **fields):
+    """A smoke test on TABLE, tested on another table."""
+    c = configs.load('diabetes_mlp:smoke')
+    c.unlock()
+    path = written(tmp_path / 'a.csv', TABLE)
+    test = written(tmp_path / 'b.csv', text) if text else '10%'
+    c.data = configs.bind(sources.Csv, path=path, target='price', valid='4', test=test)
+    c.prepare = 'impute | standardize("features") | log | target'
+    c.model.update(fields)
+    return c
+
+
+@pytest.mark.parametrize('price', ['0', '-2.5'])
+def test_what_has_no_logarithm_is_named_before_training(price, tmp_path):
+    bad = f'size,zip,colour,price\n1,2,red,5\n1,2,red,{price}\n'
+    with pytest.raises(UserError) as caught:
+        setup(of_table(tmp_path, bad))
+    said = f"test example 1: 'target' is {price}, which has no logarithm: leave such examples out"
+    assert said in str(caught.value) and '\n' not in str(caught.value)
+    assert setup(of_table(tmp_path)).dataset.test
+
+
+def test_a_network_with_room_for_fewer_categories_is_one_line(tmp_path):
+    """'blue', 'red' and none of them are three."""
+    with pytest.raises(UserError, match=r'has 3 categories .* set --config\.model\.categories=3'):
+        setup(of_table(tmp_path, categories=2))
+    assert setup(of_table(tmp_path, categories=3))
 
 
 def test_types_follow_most_of_a_column(tmp_path):

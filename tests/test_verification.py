@@ -141,6 +141,15 @@ def test_error_rates_are_those_of_scikit_learn(seed, digits):
     assert min(same.min(), different.min()) <= threshold <= max(same.max(), different.max()) + 1e-9
 
 
+def test_the_threshold_is_the_middle_of_where_both_errors_are_equal():
+    found = pairs.equal_error(np.array([0.8, 0.9]), np.array([0.1, 0.4]))
+    assert found == (0, pytest.approx(0.6))  # far from the lowest score of one identity
+    # At any score above 0.5 and up to 0.7, one of three is wrong on both sides.
+    same, different = np.array([0.3, 0.7, 0.9]), np.array([0.1, 0.5, 0.8])
+    error, threshold = pairs.equal_error(same, different)
+    assert (error, threshold) == (pytest.approx(1 / 3), pytest.approx(0.6))
+
+
 def test_perfect_scores():
     labels = np.repeat(np.arange(3), 4)
     found = tasks.verification().score({'embedding': np.eye(3)[labels]}, {'label': labels})
@@ -245,6 +254,16 @@ def test_group_needs_a_class():
         nnjax.train(c)
 
 
+@pytest.mark.parametrize('loss', ['arcface', 'cosface'])
+def test_a_loss_of_directions_without_them_is_one_line(loss):
+    with pytest.raises(UserError, match=r'set --config\.model\.classes=N') as caught:
+        setup(experiment(loss=loss))
+    assert '\n' not in str(caught.value)
+    c = experiment(loss=loss)
+    c.model.classes = 9
+    assert setup(c).train_sums.keys() == {'loss', 'ranking', 'lr', 'grad_norm'}
+
+
 def test_a_pair_and_a_gallery_by_command(tmp_path, capsys):
     c = experiment(loss='contrastive')
     split = c.data.data.train
@@ -265,6 +284,7 @@ def test_a_pair_and_a_gallery_by_command(tmp_path, capsys):
         (tmp_path / 'gallery').mkdir(exist_ok=True)
         Image.fromarray(split['image'][n, ..., 0]).save(tmp_path / 'gallery' / f'{n}.png')
     files = [str(tmp_path / 'gallery' / f'{n}.png') for n in (0, 1, 16)]
+    (tmp_path / 'all.npz').unlink()  # the run folder is enough
 
     def rows(*arguments):
         with pytest.raises(SystemExit) as done:
@@ -288,6 +308,9 @@ def test_a_pair_and_a_gallery_by_command(tmp_path, capsys):
         return capsys.readouterr().err
 
     assert '--pair compares two files, not 1' in refused('--pair', files[0])
+    (tmp_path / 'run' / 'decided.json').unlink()
+    said = refused('--pair', *files[:2])
+    assert 'has no threshold: it is decided when nnjax train ends' in said
     assert 'choose one' in refused('--pair', '--gallery=x', files[0], files[1])
 
 

@@ -110,14 +110,13 @@ def arcface_loss(net, batch, margin=0.3, scale=16.0):
     return functional.cross_entropy(scale * logits, batch['label'])
 
 
-def suppress(boxes, scores, classes, threshold):
-    """Boxes [B, N, 4], scores, classes [B, N] -> which remain, by a loop over N from the best down."""
-    order = scores.argsort(-1, descending=True)
-    sorted_boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4))
-    sorted_classes = classes.gather(1, order)
-    near = overlaps(sorted_boxes[:, :, None], sorted_boxes[:, None])[0] > threshold
-    near &= sorted_classes[:, :, None] == sorted_classes[:, None]
-    kept = torch.ones_like(scores, dtype=torch.bool)
-    for n in range(1, scores.shape[1]):
-        kept[:, n] = ~(kept[:, :n] & near[:, :n, n]).any(1)
-    return torch.zeros_like(kept).scatter(1, order, kept)
+def suppress(boxes, scores, classes, threshold, most):
+    """Boxes [B, N, 4], scores, classes [B, N] -> places and scores [B, most] of the best that remain."""
+    rows, left, found = torch.arange(len(boxes)), scores.clone(), []
+    for _ in range(most):
+        best, place = left.max(1)
+        near = overlaps(boxes, boxes[rows, place][:, None])[0] > threshold
+        left[near & (classes == classes[rows, place][:, None])] = -torch.inf
+        left[rows, place] = -torch.inf
+        found.append((place, best))
+    return [torch.stack(part, 1) for part in zip(*found)]

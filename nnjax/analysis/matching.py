@@ -4,26 +4,22 @@ import numpy as np
 
 from nnjax.errors import UserError
 from nnjax.ops import pairs
-from nnjax.training import evaluate
-from nnjax.training.setup import Setup
-from nnjax.training.state import State
+from nnjax.training.folder import RunFolder
 
 
-def threshold(made: Setup, state: State) -> float:
+def threshold(folder: RunFolder) -> float:
     """The score from which a pair counts as one identity: where both errors are equal on validation.
 
     Raises:
-      UserError: the task gives no embeddings, or there is no validation split with both kinds.
+      UserError: the run has not ended, or had no validation split with both kinds of pairs.
     """
-    task = made.task
-    if made.dataset.valid is None:
-        raise UserError('whether a score is one identity is decided on validation: there is none')
-    found = evaluate.Evaluator(made, made.dataset.valid).predictions(state)
-    if 'embedding' not in found:
-        raise UserError(f'{made.config.task.fn} predicts no embeddings to compare')
-    task.score(found, found)  # says so where a kind of pair is missing
-    labels = found[made.config.task.label]
-    return pairs.equal_error(*pairs.scores(found['embedding'], labels))[1]
+    found = folder.decided()
+    if 'threshold' not in found:
+        raise UserError(
+            f'{folder.path} has no threshold: it is decided when nnjax train ends, on a validation '
+            'split with pairs of one identity and of two'
+        )
+    return found['threshold']
 
 
 def pair(names: list[str], embeddings: np.ndarray, limit: float) -> list[dict]:

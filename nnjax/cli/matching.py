@@ -14,12 +14,14 @@ def check(parsed: options.Options) -> None:
         raise UserError(f'--pair compares two files, not {len(parsed.arguments)}')
 
 
-def rows(made, state, names, predictions, gallery) -> list[dict]:
-    """What --pair writes, or --gallery of these (names, raw arrays)."""
+def rows(folder, made, state, names, predictions, gallery) -> list[dict]:
+    """What --pair writes of a run folder, or --gallery of these (names, raw arrays)."""
     from nnjax.analysis import matching
     from nnjax.training import predict
 
-    limit = matching.threshold(made, state)
+    if 'embedding' not in predictions:
+        raise UserError(f'{made.config.task.fn} predicts no embeddings to compare')
+    limit = matching.threshold(folder)
     embeddings = predictions['embedding']
     if gallery:
         known, arrays = gallery

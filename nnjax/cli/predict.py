@@ -5,7 +5,8 @@ standard input, or fields of .jsonl, .tsv and .csv. The answer is a CSV or JSON 
 of text alone, by its ending; CSV on standard output without --output. A box is [top, left, bottom,
 right] in shares of the picture as the model sees it, scaled to cover its input and cut about the
 centre. A field of the run's config is changed for this once by --config.FIELD=VALUE, such as
---config.tta='flip(1)'.
+--config.tta='flip(1)'. --pair and --gallery decide at the score where both errors were equal on
+validation when the run ended.
 """
 
 import csv
@@ -66,13 +67,12 @@ def run(parsed: options.Options) -> None:
     options.compilation_cache()
     from nnjax.training import folder, predict, restore
 
-    matches = bool(parsed.flags.pair or parsed.flags.gallery)
     made, state = restore.run(
         workdir,
         parsed.flags.checkpoint,
         parsed.flags.config,
         parsed.overrides,
-        data=matches,  # whose validation split decides what is one identity
+        data=False,
     )
     if parsed.flags.text:
         names, arrays = _typed(parsed.flags.text, made)
@@ -80,8 +80,8 @@ def run(parsed: options.Options) -> None:
         names, arrays = _read(parsed.arguments, made)
     gallery = _read([parsed.flags.gallery], made) if parsed.flags.gallery else None
     found = predict.predict(made, state, arrays)
-    if matches:
-        rows = matching.rows(made, state, names, found, gallery)
+    if parsed.flags.pair or parsed.flags.gallery:
+        rows = matching.rows(folder.RunFolder(workdir), made, state, names, found, gallery)
     else:
         rows = predict.rows(made, names, found)
     if picture:

@@ -1,6 +1,7 @@
 """Images with boxes in COCO's JSON -> a source: every annotation checked, images decoded as asked for."""
 
 import hashlib
+import itertools
 import json
 import re
 import sys
@@ -21,20 +22,18 @@ BEYOND = 1.0  # pixels that a box may reach over the edge: annotators round
 class Scenes:
     """Image files with boxes and classes, decoded as they are asked for."""
 
-    def __init__(self, files: list[str], wanted: Shape, boxes: np.ndarray, labels: np.ndarray):
-        self._files, self._wanted = files, wanted
-        self._boxes, self._labels = boxes, labels
+    def __init__(self, files: list[str], wanted: Shape, fields: Arrays):
+        self._files, self._wanted, self._fields = files, wanted, fields
         self.spec = {
             'image': (wanted, np.dtype(np.uint8)),
-            'boxes': (boxes.shape[1:], boxes.dtype),
-            'label': (labels.shape[1:], labels.dtype),
+            **{name: (array.shape[1:], array.dtype) for name, array in fields.items()},
         }
 
     @property
     def fingerprint(self) -> str:
         stats = [(Path(f).stat().st_size, Path(f).stat().st_mtime_ns) for f in self._files]
         check = hashlib.sha256(repr((self._files, stats, self._wanted)).encode())
-        check.update(self._boxes.tobytes() + self._labels.tobytes())
+        check.update(b''.join(array.tobytes() for array in self._fields.values()))
         return check.hexdigest()[:16]
 
     def __len__(self) -> int:
@@ -44,8 +43,7 @@ class Scenes:
         files = [self._files[i] for i in indices]
         return {
             'image': images.decode_all(len(files), self._wanted, lambda n: (files[n], files[n])),
-            'boxes': self._boxes[indices],
-            'label': self._labels[indices],
+            **{name: array[indices] for name, array in self._fields.items()},
         }
 
 
@@ -60,8 +58,8 @@ def split(
     """The first of the splits `names` that the folder has -> (its source, class names).
 
     A source has 'image' uint8 [H, W, C], 'boxes' float32 [most, 4], (top, left, bottom, right) as
-    shares of the picture, and 'label' int32 [most], -1 where there is no object. Crowds are left
-    out. Small splits are kept decoded under the cache folder.
+    shares of the picture, and 'label' int32 [most], -1 where there is no object; 'crowd' int32
+    [most] is the class of a box that holds a crowd (iscrowd), whose label is -1. Small splits are kept decoded under the cache folder.
 
     Args:
       root: the folder.
@@ -94,18 +92,19 @@ def split(
     shapes = _shapes(files)
     wanted = _wanted(files, shapes, size, like and like[0].spec['image'][0])
     boxes = np.zeros((len(files), most, 4), np.float32)
-    kinds = np.full((len(files), most), -1, np.int32)
+    kinds, crowds = (np.full((len(files), most), -1, np.int32) for _ in range(2))
     filled = np.zeros(len(files), int)
     numbers = {kind: n for n, kind in enumerate(classes)}
     check = lambda annotation: _checked(path, annotation, rows, numbers, shapes)
-    for kind, row, box in _usable(path, found['annotations'], check, skip_corrupt):
+    for kind, row, box, crowd in _usable(path, found['annotations'], check, skip_corrupt):
         if filled[row] == most:
             raise UserError(f'{files[row]} has more than {most} objects: raise --config.data.most')
         boxes[row, filled[row]] = _cut(box, shapes[row], wanted)
-        kinds[row, filled[row]] = kind
+        (crowds if crowd else kinds)[row, filled[row]] = kind
         filled[row] += 1
-    kinds[boxes[..., 2] <= boxes[..., 0]] = -1  # cut off with the edge
-    source = Scenes(files, wanted, boxes, kinds)
+    off = boxes[..., 2] <= boxes[..., 0]  # cut off with the edge
+    kinds[off], crowds[off] = -1, -1
+    source = Scenes(files, wanted, {'boxes': boxes, 'label': kinds, 'crowd': crowds})
     if len(source) * int(np.prod(wanted)) > kept.KEPT_BYTES:
         return source, labels
     every = np.arange(len(source))
@@ -128,17 +127,22 @@ def _read(path: Path) -> dict[str, list[dict[str, Any]]]:
     try:
         found = json.loads(path.read_text(encoding='utf-8'))
         for image in found['images']:
-            image['id'], image['file_name']
+            image['id'], Path(image['file_name'])
         for kind in found['categories']:
             kind['id'], kind['name']
         for annotation in found['annotations']:
-            annotation['image_id'], annotation['category_id'], annotation['bbox']
+            {annotation['image_id'], annotation['category_id']}, annotation['bbox']
+        ids = {name: sorted(one['id'] for one in found[name]) for name in ('images', 'categories')}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} cannot be read as COCO's instances ({type(error).__name__}: {error})"
         ) from None
     if not found['images'] or not found['categories']:
         raise UserError(f'{path} has no images or no categories')
+    for name, own in ids.items():
+        twice = [a for a, b in itertools.pairwise(own) if a == b]
+        if twice:
+            raise UserError(f'{path} has the id {twice[0]} twice in its {name}')
     return found
 
 
@@ -187,11 +191,9 @@ def _wanted(files, shapes, size, like: Shape | None) -> Shape:
 def _usable(
     path: Path, annotations: list[dict], check: Callable, skip_corrupt: bool
 ) -> list[tuple]:
-    """What `check` says of the annotations that are no crowds; says how many it refuses."""
+    """What `check` says of the annotations; says how many it refuses."""
     found, bad = [], []
     for annotation in annotations:
-        if annotation.get('iscrowd'):
-            continue
         try:
             found.append(check(annotation))
         except UserError as error:
@@ -212,8 +214,8 @@ def _usable(
     return found
 
 
-def _checked(path, annotation, rows, numbers, shapes) -> tuple[int, int, np.ndarray]:
-    """An annotation -> (class, its image's row, its box (top, left, bottom, right) in pixels)."""
+def _checked(path, annotation, rows, numbers, shapes) -> tuple[int, int, np.ndarray, bool]:
+    """An annotation -> (class, image's row, box (top, left, bottom, right) in pixels, if a crowd)."""
     place = f'{path}, annotation {annotation.get("id", "without id")}'
     if annotation['image_id'] not in rows:
         raise UserError(f'{place}: there is no image {annotation["image_id"]}')
@@ -239,7 +241,7 @@ def _checked(path, annotation, rows, numbers, shapes) -> tuple[int, int, np.ndar
             f'out of its image of {width}x{height}'
         )
     box = np.array([top, left, top + tall, left + wide])
-    return numbers[annotation['category_id']], row, box
+    return numbers[annotation['category_id']], row, box, bool(annotation.get('iscrowd'))
 
 
 def _cut(box: np.ndarray, shape: np.ndarray, wanted: Shape) -> np.ndarray:

@@ -48,6 +48,8 @@ class Operation:
       apply: (statistics, arrays) -> arrays.
       learn: arrays of the training split -> statistics, a JSON value; None where nothing is learned.
       vocabularies: statistics -> {field: its Vocabulary}; None for an operation that makes no ids.
+      check: raw arrays -> (row, what is wrong with it) of the first row that the operation cannot
+        take, or None; None for an operation that takes all.
       cut: (statistics, arrays) -> {field: bool [N], which of its texts lose their ends}; None for
         an operation that cuts nothing.
     """
@@ -56,6 +58,7 @@ class Operation:
     learn: Callable[[Arrays], Any] | None = None
     vocabularies: Callable[[Any], Mapping[str, Vocabulary]] | None = None
     cut: Callable[[Any, Arrays], Mapping[str, np.ndarray]] | None = None
+    check: Callable[[Arrays], tuple[int, str] | None] | None = None
 
 
 class Preparation:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 EPSILON = 1e-9  # below any area that counts
+CANDIDATES = 1000  # pairs of cell and class that suppression chooses from, at most
 
 
 def area(boxes: jax.Array) -> jax.Array:
@@ -73,28 +74,23 @@ def assign(boxes: jax.Array, real: jax.Array, height: int, width: int, radius) -
     return jnp.where(jnp.any(ours, 1), jnp.argmin(cost, 1), -1)
 
 
-def suppress(boxes: jax.Array, scores: jax.Array, classes: jax.Array, threshold) -> jax.Array:
-    """Boxes [N, 4], scores [N], classes [N] -> which remain [N]: greedy, class by class.
+def suppress(
+    boxes: jax.Array, scores: jax.Array, classes: jax.Array, threshold, most: int
+) -> tuple[jax.Array, jax.Array]:
+    """Boxes [N, 4], scores, classes [N] -> places and scores [most] of the best that remain, best first.
 
-    From the highest score down, a box remains unless it overlaps one of its class that remains by
-    more than `threshold`; of equal scores the earlier goes first. What remains is the one solution
-    of "kept is not overlapped by a better one that is kept", which rounds over all boxes at once
-    reach in as many steps as the longest chain of overlaps, mostly two or three.
+    Greedy, class by class: from the highest score down, a box remains unless it overlaps one of its
+    class that remains by more than `threshold`; of equal scores the earlier goes first. Where none
+    remain, places are any and scores -inf, as are those of boxes to leave out.
     """
-    order = jnp.argsort(-scores, stable=True)
-    sorted_boxes, sorted_classes = boxes[order], classes[order]
-    near = pairwise_iou(sorted_boxes, sorted_boxes) > threshold
-    near &= sorted_classes[:, None] == sorted_classes[None]
-    better = jnp.triu(near, 1)  # [i, j]: i stands before j and would suppress it
 
-    def again(state):
-        kept, _ = state
-        now = ~jnp.any(better & kept[:, None], 0)
-        return now, jnp.any(now != kept)
+    def find(left: jax.Array, _) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        best = jnp.argmax(left)
+        near = (iou(boxes, boxes[best][None]) > threshold) & (classes == classes[best])
+        # Its own overlap may be below the threshold: a box of no area overlaps with nothing.
+        return jnp.where(near, -jnp.inf, left).at[best].set(-jnp.inf), (best, left[best])
 
-    start = jnp.ones(len(boxes), bool), jnp.bool_(True)
-    kept, _ = jax.lax.while_loop(lambda state: state[1], again, start)
-    return jnp.zeros(len(boxes), bool).at[order].set(kept)
+    return jax.lax.scan(find, scores, length=most)[1]
 
 
 def detections(
@@ -103,24 +99,17 @@ def detections(
     """Class probabilities [cells, C], boxes [cells, 4] -> the `most` best objects, best first.
 
     {'boxes' [most, 4], 'score' [most], 'class' int32 [most]}; where there are fewer, zeros and
-    class -1. Candidates are the 4 * most best pairs of cell and class that reach `least`;
+    class -1. Candidates are the 1,000 best pairs of cell and class that reach `least`;
     `suppress` leaves of them those that overlap by no more than `threshold`.
     """
     cells, classes = probability.shape
-    score, place = jax.lax.top_k(probability.reshape(-1), min(4 * most, cells * classes))
+    score, place = jax.lax.top_k(probability.reshape(-1), min(CANDIDATES, cells * classes))
     kind = (place % classes).astype(jnp.int32)
     box = boxes[place // classes]
-    kept = suppress(box, score, kind, threshold) & (score >= least)
-    best, place = jax.lax.top_k(jnp.where(kept, score, -1), min(most, len(score)))
+    found, best = suppress(box, jnp.where(score >= least, score, -jnp.inf), kind, threshold, most)
     some = best >= 0
-    found = {
-        'boxes': jnp.where(some[:, None], box[place], 0),
-        'score': jnp.where(some, best, 0),
-        'class': jnp.where(some, kind[place], -1),
-    }
-    short = most - len(best)
-    empty = {'boxes': 0, 'score': 0, 'class': -1}
     return {
-        name: jnp.pad(a, [(0, short)] + [(0, 0)] * (a.ndim - 1), constant_values=empty[name])
-        for name, a in found.items()
+        'boxes': jnp.where(some[:, None], box[found], 0),
+        'score': jnp.where(some, best, 0),
+        'class': jnp.where(some, kind[found], -1),
     }

@@ -39,12 +39,12 @@ def lloyd(
 
     def move(carry):
         step, centres, _, before = carry
-        own = jnp.argmin(distances(points, centres), 1).astype(jnp.int32)
+        own = jnp.argmin(_expanded(points, centres), 1).astype(jnp.int32)
         members = jax.nn.one_hot(own, len(centres), dtype=points.dtype)
         if mask is not None:
             members = members * mask[:, None].astype(points.dtype)
         count = jnp.sum(members, 0)[:, None]
-        means = members.T @ points / jnp.maximum(count, 1)
+        means = jnp.matmul(members.T, points, precision='highest') / jnp.maximum(count, 1)
         return (
             step + 1,
             jnp.where(count > 0, means, centres),
@@ -52,11 +52,13 @@ def lloyd(
             own,
         )
 
+    middle = jnp.mean(centres, 0, keepdims=True)  # about which distances are exact
+    points, centres = points - middle, centres - middle
     start = (jnp.int32(0), centres, jnp.bool_(True), jnp.full(len(points), -1, jnp.int32))
     _, centres, _, _ = jax.lax.while_loop(going, move, start)
-    nearest = distances(points, centres)
+    nearest = _expanded(points, centres)
     own = jnp.argmin(nearest, 1).astype(jnp.int32)
-    return centres, own, jnp.sum(jnp.where(counted, jnp.min(nearest, 1), 0))
+    return centres + middle, own, jnp.sum(jnp.where(counted, jnp.min(nearest, 1), 0))
 
 
 def kmeans(
@@ -111,7 +113,13 @@ def plus_plus(
 
 def distances(points: jax.Array, centres: jax.Array) -> jax.Array:
     """Points [N, D], centres [K, D] -> squared distances [N, K]."""
-    product = points @ centres.T
+    middle = jnp.mean(centres, 0, keepdims=True)
+    return _expanded(points - middle, centres - middle)
+
+
+def _expanded(points: jax.Array, centres: jax.Array) -> jax.Array:
+    """`distances` of what lies about the origin: far from it these sums would cancel."""
+    product = jnp.matmul(points, centres.T, precision='highest')
     lengths = jnp.sum(jnp.square(points), 1)[:, None] + jnp.sum(jnp.square(centres), 1)[None]
     return jnp.maximum(lengths - 2 * product, 0)
 

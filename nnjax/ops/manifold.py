@@ -1,8 +1,9 @@
 """Points of many numbers laid out anew, so that neighbours lie together and others apart.
 
-Uniform manifold approximation and projection (McInnes, Healy and Melville, UMAP, 2018), with two
-changes that keep every shape fixed: in a step each point draws one of its neighbours, all points
-move at once, and the first layout is the principal components, not eigenvectors of the graph.
+Uniform manifold approximation and projection (McInnes, Healy and Melville, UMAP, 2018), with three
+changes that keep every shape fixed: in a step each point draws one of its neighbours, and all points
+move at once; how surely two are neighbours is what each says of the other, without the fuzzy union
+that makes it symmetric; the first layout is the principal components, not eigenvectors of the graph.
 """
 
 import functools

@@ -101,19 +101,24 @@ def rates(same: np.ndarray, different: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """
     thresholds = np.unique(np.concatenate([same, different]))
     thresholds = np.append(thresholds, np.nextafter(thresholds[-1], np.inf))
-    accept = 1 - np.searchsorted(np.sort(different), thresholds) / len(different)
+    below = np.searchsorted(np.sort(different), thresholds)
+    accept = (len(different) - below) / len(different)
     reject = np.searchsorted(np.sort(same), thresholds) / len(same)
     return thresholds, accept, reject
 
 
 def equal_error(same: np.ndarray, different: np.ndarray) -> tuple[float, float]:
-    """Scores of pairs -> (the rate at which both errors are equal, the threshold there)."""
+    """Scores of pairs -> (the rate at which both errors are equal, the threshold there).
+
+    Where they are equal over an interval of thresholds, as they are where every pair of one identity
+    scores above every pair of two, it is the interval's middle.
+    """
     thresholds, accept, reject = rates(same, different)
     after = int(np.argmax(reject >= accept))  # the last is sure to be, the first sure not to
     gap = accept - reject
     share = gap[after - 1] / (gap[after - 1] - gap[after])
-    between = lambda x: float(x[after - 1] + share * (x[after] - x[after - 1]))
-    return between(reject), between(thresholds)
+    between = lambda x, share: float(x[after - 1] + share * (x[after] - x[after - 1]))
+    return between(reject, share), between(thresholds, share if gap[after] < 0 else 0.5)
 
 
 def accepted(same: np.ndarray, different: np.ndarray, rate: float) -> float:

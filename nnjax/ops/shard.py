@@ -17,11 +17,13 @@ class Shard:
       offset: position of its first row in the global batch.
       axis: name of the device axis to reduce statistics over, or None.
       real: [N], 0 for a row that only fills the batch up, else 1; None where no row does.
+      train: whether it is traced for training.
     """
 
     offset: int | jax.Array = 0
     axis: str | None = None
     real: jax.Array | None = None
+    train: bool = False
 
 
 _shard: contextvars.ContextVar[Shard] = contextvars.ContextVar('shard', default=Shard())  # noqa: B039 (it is frozen)
@@ -34,10 +36,13 @@ def current() -> Shard:
 
 @contextlib.contextmanager
 def shard(
-    offset: int | jax.Array = 0, axis: str | None = None, real: jax.Array | None = None
+    offset: int | jax.Array = 0,
+    axis: str | None = None,
+    real: jax.Array | None = None,
+    train: bool = False,
 ) -> Iterator[None]:
     """Tells what is called inside which rows it sees; enter it within the traced function."""
-    token = _shard.set(Shard(offset, axis, real))
+    token = _shard.set(Shard(offset, axis, real, train))
     try:
         yield
     finally:

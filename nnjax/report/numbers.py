@@ -52,7 +52,7 @@ def _levels(found: dict, task: dict) -> tuple[np.ndarray, np.ndarray] | None:
         reach = np.array([statistics.NormalDist().inv_cdf(level) for level in LEVELS])
         values = found['prediction'][..., None] + found['deviation'][..., None] * reach
         return np.array(LEVELS), values
-    wanted = np.array(task.get('quantiles') or (), float)
+    wanted = np.sort(np.array(task.get('quantiles') or (), float))  # as predictions are
     if 'quantiles' in found and found['quantiles'].shape[-1:] == wanted.shape:
         return wanted, found['quantiles']
     return None

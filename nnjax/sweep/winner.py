@@ -53,8 +53,10 @@ def write(
     run.append(*({n: v for n, v in r.items() if n != 'point'} for r in mine))
     split = 'test' if own.dataset.test else 'valid'
     source = getattr(own.dataset, split)
+    state = runner.best_state(lane['carry'].state, lane['best'])
+    if own.task.decide and own.dataset.valid:
+        run.save_decided(evaluate.decided(own, evaluate.Evaluator(own, own.dataset.valid), state))
     if source:
         evaluator = evaluate.Evaluator(own, source)
-        state = runner.best_state(lane['carry'].state, lane['best'])
         run.save_predictions(split, evaluate.kept(own, source, evaluator.predictions(state), state))
     aside.rename(folder.best)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nnjax.errors import UserError
 from nnjax.fields import NonNegative, Positive
 from nnjax.ops import cluster, losses, manifold
 from nnjax.tasks.reconstruction import gallery
@@ -118,7 +119,17 @@ def clustering(
 def first_centres(
     code: np.ndarray, shape: tuple[int, int, int], start: str, seed: int
 ) -> tuple[np.ndarray, float]:
-    """Codes [N, D] -> (centres of `shape` [K, M, D], a number's variance about the nearest)."""
+    """Codes [N, D] -> (centres of `shape` [K, M, D], a number's variance about the nearest).
+
+    Raises:
+      UserError: codes that are not finite, or fewer than clusters.
+    """
+    if not np.isfinite(code).all():
+        row = int(np.argwhere(~np.isfinite(code))[0, 0])
+        raise UserError(
+            f'the code of training example {row} is not finite, so there are no first clusters: '
+            'look for NaN in the data, and in what init_from gives'
+        )
     clusters, each, _ = shape
     key = jax.random.key(seed)
     most = min(len(code), MOST[start])

@@ -16,6 +16,7 @@ from nnjax.ops import losses
 from nnjax.tasks.task import Batch, Task, Weighted
 
 Examples = dict[str, np.ndarray]
+SLACK = 1e-3  # of a picture's side, that a box may reach over its edge
 
 
 def detection(
@@ -23,7 +24,7 @@ def detection(
     radius: Positive = 1.5,
     gamma: NonNegative = 2.0,
     alpha: Fraction = 0.25,
-    most: Count = 20,
+    most: Count = 100,
     overlap: Fraction = 0.5,
     least: Fraction = 0.02,
     input: str = 'image',
@@ -33,13 +34,16 @@ def detection(
     """Boxes and their classes; the model gives 'logits' [B, h, w, C] and 'sides' [B, h, w, 4].
 
     An example has `boxes` float32 [N, 4], (top, left, bottom, right) as shares of the picture, and
-    their classes `label` int32 [N]; -1, or a box of no area, is no object. Every cell of the map
+    their classes `label` int32 [N]; -1, or a box of no area, is no object. Where there is a field
+    'crowd' int32 [N], what is not -1 in it is the class of many objects in one box, whose label is
+    -1: nothing is learnt of it, and what is found in it counts neither way. Every cell of the map
     speaks for one object or for none (`nnjax.ops.boxes.assign`): its classes are learnt by focal
     loss, its box by 1 - GIoU. A loss is the sum over all images' cells divided by the number of
     cells that have an object, an image without any counting as one cell.
 
     Predictions are the `most` best boxes of an image after class-wise suppression. Scores of a
-    split are COCO's: AP over overlaps 0.5 to 0.95, AP50, AP75, and AP of each class, by pycocotools.
+    split are COCO's: AP over overlaps 0.5 to 0.95, AP50, AP75, and AP of each class, by pycocotools,
+    of objects of all sizes and of up to `most` boxes an image, 100 in COCO's own.
 
     Args:
       box_weight: weight of the boxes' loss beside the classes'
@@ -107,7 +111,8 @@ def detection(
         return {f'detected_{name}': array for name, array in found.items()}
 
     def score(predictions: Examples, examples: Examples) -> dict[str, float]:
-        return average_precision(predictions, examples[boxes], examples[label])
+        crowds = examples.get('crowd')
+        return average_precision(predictions, examples[boxes], examples[label], crowds)
 
     def row(prediction: Examples, names: tuple[str, ...]) -> dict[str, Any]:
         kinds = prediction['detected_class']
@@ -123,12 +128,44 @@ def detection(
             ]
         }
 
+    def check(examples: Examples, classes: int | None) -> tuple[int, str] | None:
+        found = wrong_box(examples[boxes], examples[label], classes)
+        return found and (found[0], f'{boxes!r} {found[1]}')
+
     def pictures(apply, batch: Batch) -> dict[str, jax.Array]:
         return {'scenes': batch[input]}
 
     return Task(
-        lambda batch: (batch[input],), loss, metrics, predict, score, gallery=pictures, row=row
+        lambda batch: (batch[input],),
+        loss,
+        metrics,
+        predict,
+        score,
+        gallery=pictures,
+        check=check,
+        row=row,
     )
+
+
+def wrong_box(boxes: np.ndarray, labels: np.ndarray, classes: int | None) -> tuple[int, str] | None:
+    """Boxes [N, K, 4], classes [N, K] -> (row, which box is wrong and why) of the first, or None.
+
+    An object's box lies in the picture and has an area, or is zeros; its class is below `classes`.
+    """
+    known = labels < (classes or np.inf)
+    inside = ((boxes >= -SLACK) & (boxes <= 1 + SLACK)).all(-1)  # so not of NaN
+    size = (boxes[..., 2:] > boxes[..., :2]).all(-1) | (boxes == 0).all(-1)
+    bad = (labels >= 0) & ~(known & inside & size)
+    if not bad.any():
+        return None
+    row, number = (int(place[0]) for place in np.nonzero(bad))
+    kind, box = labels[row, number], ', '.join(f'{x:g}' for x in boxes[row, number])
+    if not known[row, number]:
+        return row, f'number {number} is of class {kind}, the model has 0 to {classes - 1}'
+    why = (
+        'with top < bottom and left < right' if inside[row, number] else 'as shares of the picture'
+    )
+    return row, f'number {number} is [{box}]: expected [top, left, bottom, right] {why}'
 
 
 def _decoded(sides: jax.Array) -> jax.Array:
@@ -140,9 +177,11 @@ def _decoded(sides: jax.Array) -> jax.Array:
 
 
 def average_precision(
-    predictions: Examples, boxes: np.ndarray, labels: np.ndarray
+    predictions: Examples, boxes: np.ndarray, labels: np.ndarray, crowds: np.ndarray | None = None
 ) -> dict[str, float]:
     """Predictions and true boxes [N, K, 4], classes [N, K] -> COCO's AP, AP50, AP75, AP of a class.
+
+    Boxes with a class in `crowds` [N, K] are crowds: detections in them are ignored.
 
     Raises:
       UserError: there is no object at all, and so nothing to be precise about.
@@ -150,7 +189,8 @@ def average_precision(
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    real = (labels >= 0) & (boxes[..., 2:] > boxes[..., :2]).all(-1)
+    area = (boxes[..., 2:] > boxes[..., :2]).all(-1)
+    real = (labels >= 0) & area
     kinds = sorted(set(labels[real].tolist()))
     if not kinds:
         raise UserError('detection: this split has no object, so there is no precision to score')
@@ -158,13 +198,17 @@ def average_precision(
     scores = predictions['detected_score'][found].tolist()
     results = _annotations(predictions['detected_boxes'], predictions['detected_class'], found)
     results = [{**result, 'score': s} for result, s in zip(results, scores, strict=True)]
+    wanted = _annotations(boxes, labels, real)
+    if crowds is not None:
+        many = _annotations(boxes, crowds, (crowds >= 0) & area, len(wanted) + 1)
+        wanted += [{**annotation, 'iscrowd': 1} for annotation in many]
     with contextlib.redirect_stdout(io.StringIO()):  # it tells how long each part took
         truth = COCO()
         truth.dataset = {
             'info': {},
             'images': [{'id': n} for n in range(len(boxes))],
             'categories': [{'id': kind} for kind in kinds],
-            'annotations': _annotations(boxes, labels, real),
+            'annotations': wanted,
         }
         truth.createIndex()
         if not results:
@@ -183,8 +227,10 @@ def average_precision(
     }
 
 
-def _annotations(boxes: np.ndarray, kinds: np.ndarray, real: np.ndarray) -> list[dict]:
-    """Boxes [N, K, 4], classes [N, K], which are real -> COCO's annotations."""
+def _annotations(
+    boxes: np.ndarray, kinds: np.ndarray, real: np.ndarray, first: int = 1
+) -> list[dict]:
+    """Boxes [N, K, 4], classes [N, K], which are real -> COCO's annotations, numbered from `first`."""
     image, place = np.nonzero(real)
     corner, size = boxes[..., :2], boxes[..., 2:] - boxes[..., :2]
     placed = np.concatenate([corner[..., ::-1], size[..., ::-1]], -1).astype(np.float64)
@@ -197,5 +243,5 @@ def _annotations(boxes: np.ndarray, kinds: np.ndarray, real: np.ndarray) -> list
             'area': float(placed[n, k, 2] * placed[n, k, 3]),
             'iscrowd': 0,
         }
-        for number, (n, k) in enumerate(zip(image, place, strict=True), 1)
+        for number, (n, k) in enumerate(zip(image, place, strict=True), first)
     ]

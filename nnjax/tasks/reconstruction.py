@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from nnjax.fields import NonNegative, Positive
-from nnjax.ops import losses
+from nnjax.ops import losses, normalize, shard
 from nnjax.tasks.task import Batch, Task, Weighted, with_clean
 
 SHOWN, WALKS, STEPS = 16, 4, 9  # examples, walks between two codes, steps of a walk
@@ -73,8 +73,10 @@ def vae(
       likelihood: of an example's numbers; 'bernoulli' takes the model's reconstruction as logits
       deviation: standard deviation of the Gaussian likelihood
       beta: weight of the divergence in the loss
-      free_bits: nats of each number of a code that cost nothing, though none is saved below them
-        (Kingma et al., Improved variational inference with inverse autoregressive flow, 2016)
+      free_bits: nats of each number of a code that cost nothing, though none is saved below them, as
+        a mean over a batch's examples on all devices; with `accumulate`, as with batch normalisation,
+        over those of a microbatch (Kingma et al., Improved variational inference with inverse
+        autoregressive flow, 2016)
       input: the batch's field that is read and given back
     """
     values_of = jax.nn.sigmoid if likelihood == 'bernoulli' else lambda x: x
@@ -94,7 +96,10 @@ def vae(
 
     def loss_values(outputs: dict, batch: Batch) -> Weighted:
         missing, divergence = terms(outputs, batch)
-        return _each(missing + beta * jnp.sum(jnp.maximum(divergence, free_bits), -1))
+        mean = normalize.batch_mean(divergence, shard.current().axis, batch['mask'])
+        # The mean over rows is max(free_bits, mean), and has that gradient; rows keep their own cost.
+        paid = jnp.where((mean > free_bits)[None], divergence, free_bits)
+        return _each(missing + beta * jnp.sum(paid, -1))
 
     def batch_metrics(outputs: dict, batch: Batch) -> dict[str, Weighted]:
         missing, divergence = terms(outputs, batch)

@@ -34,8 +34,12 @@ class Task:
         field; outside the device they are texts.
       quotes: {prediction: field} where what is predicted are the characters [B, 2], from and to, of
         a field's text; outside the device they are those characters.
+      decide: (predictions, examples) -> {name: float}, numbers that what is predicted is judged by,
+        such as a threshold; on the host, over the validation split when a run ends.
       gallery: (apply, batch) -> {name: array}, pictures of a few examples for the report, made once
         at the end of a run of the first rows of its final split; apply is that of `predict`.
+      check: (examples, the model's classes or None) -> (row, what is wrong with it), of the first
+        example that cannot be learned from, or None; on the host, of prepared examples of all splits.
       begin: (predictions, shapes, seed) -> {'params/centres': array}, initial values that follow
         from the predictions over the training split, made once when a run begins; `shapes` are
         those of all the model's arrays, by name.
@@ -53,7 +57,9 @@ class Task:
     score: Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], dict[str, float]] | None = None
     texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     quotes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    decide: Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], dict[str, float]] | None = None
     gallery: Callable[[Callable, Batch], dict[str, jax.Array]] | None = None
+    check: Callable[[dict[str, np.ndarray], int | None], tuple[int, str] | None] | None = None
     begin: Callable[[dict, dict[str, tuple[int, ...]], int], dict[str, np.ndarray]] | None = None
     fits: Callable[[Any, Batch], tuple[jax.Array, jax.Array]] | None = None
     draw: Callable[[Callable, jax.Array], jax.Array] | None = None

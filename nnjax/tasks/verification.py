@@ -9,7 +9,7 @@ import numpy as np
 from nnjax.errors import UserError
 from nnjax.fields import NonNegative, Positive
 from nnjax.ops import losses, pairs
-from nnjax.ops.shard import everyone, own
+from nnjax.ops.shard import current, everyone, own
 from nnjax.tasks.task import Batch, Task, Weighted
 
 
@@ -53,6 +53,11 @@ def verification(
         return scores, *masks
 
     def loss_values(outputs: Any, batch: Batch) -> Weighted:
+        if loss in ('arcface', 'cosface') and current().train and 'cosine' not in outputs:
+            raise UserError(
+                f"task.loss={loss!r} learns from the model's 'cosine' with each training identity, "
+                'and the model gives none: set --config.model.classes=N, the number of identities'
+            )
         if 'cosine' in outputs and loss in ('arcface', 'cosface'):
             classes = outputs['cosine'].shape[-1]
             target = jax.nn.one_hot(batch[label], classes, dtype=jnp.float32)
@@ -75,7 +80,13 @@ def verification(
     def score(predictions: dict[str, np.ndarray], examples: dict[str, np.ndarray]):
         return rates(predictions['embedding'], examples[label])
 
-    return Task(lambda batch: (batch[input],), loss_values, metrics, predict, score)
+    def decide(predictions: dict[str, np.ndarray], examples: dict[str, np.ndarray]):
+        same, different = pairs.scores(predictions['embedding'], examples[label])
+        if not len(same) or not len(different):
+            return {}
+        return {'threshold': pairs.equal_error(same, different)[1]}
+
+    return Task(lambda batch: (batch[input],), loss_values, metrics, predict, score, decide=decide)
 
 
 def rates(embeddings: np.ndarray, labels: np.ndarray) -> dict[str, float]:

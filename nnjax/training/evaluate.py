@@ -114,6 +114,15 @@ def score(made: Setup, predictions: dict[str, np.ndarray]) -> dict[str, float | 
     return {n: v if isinstance(v, str) else float(v) for n, v in found.items()}
 
 
+def decided(made: Setup, evaluator: Evaluator | None, state: State) -> dict[str, float]:
+    """What the task decides by the predictions of a validation split; {} where it has none."""
+    decide = made.task.decide
+    if decide is None or evaluator is None:
+        return {}
+    predictions = evaluator.predictions(state)
+    return decide(predictions, predictions)
+
+
 def on_the_way(made: Setup, evaluator: Evaluator, state: State) -> dict[str, float | str]:
     """The host scores of a validation split while a run goes on.
 

@@ -193,6 +193,18 @@ class RunFolder(Folder):
         records = self.records()
         return records[-1] if records and records[-1].get('finished') else None
 
+    def save_decided(self, values: dict[str, float]) -> None:
+        """Keeps what the task decided on validation when the run ended."""
+        write(self.path / 'decided.json', json.dumps(values))
+
+    def decided(self) -> dict[str, float]:
+        """What `save_decided` kept; {} where that is nothing."""
+        path = self.path / 'decided.json'
+        try:
+            return json.loads(path.read_text()) if path.is_file() else {}
+        except ValueError:
+            raise UserError(f'{path} is damaged; train the run again') from None
+
     def save_predictions(self, split: str, arrays: dict[str, np.ndarray]) -> None:
         folder = self.path / 'predictions'
         folder.mkdir(exist_ok=True)

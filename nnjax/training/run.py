@@ -266,6 +266,9 @@ class Run:
             kept = evaluate.kept(made, source, predictions, state)  # of shared arrays: by all
             if self.folder:
                 self.folder.save_predictions(split, kept)
+        decided = evaluate.decided(made, self._valid, state)
+        if self.folder and decided:
+            self.folder.save_decided(decided)
         found = self.best and np.isfinite(self.best['value'])
         best_step = int(self.best['step']) if found else self.step
         record = self._record(

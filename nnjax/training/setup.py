@@ -19,7 +19,7 @@ from nnjax.data.preparation import Preparation, Prepared
 from nnjax.data.source import Dataset, Slice, Source
 from nnjax.errors import UserError
 from nnjax.tasks.task import Task
-from nnjax.training import arrange, parallel, step
+from nnjax.training import arrange, check, parallel, step
 from nnjax.training.parallel import Placement
 from nnjax.training.state import State
 
@@ -132,6 +132,10 @@ def setup(
 
     arrange.check_rate(config, dataset)
     operations = spec.parse(config.prepare, prepare)
+    raw = example_bytes(dataset.train.spec)
+    for operation in operations:
+        if operation.check:
+            check.examples(dataset, operation.check, raw)
     preparation = Preparation(operations, dataset.train, statistics or arrange.inherited(config))
     train = Prepared(dataset.train, preparation)
     small = example_bytes(train.spec) * len(train) <= RESIDENT_BYTES
@@ -182,6 +186,9 @@ def setup(
     )
     made = _trace(made, training)
     _check_outputs(made)
+    if wrong := made.task.check:
+        classes = config.model.get('classes')
+        check.examples(dataset, lambda arrays: wrong(preparation(arrays), classes), raw)
     return made
 
 
@@ -239,6 +246,13 @@ def _check_outputs(made: Setup) -> None:
         raise UserError(
             f'the data has {len(labels)} classes, the model {classes}: '
             f'set --config.model.classes={len(labels)}'
+        )
+    most = 1 + max(map(len, made.dataset.categories.values()), default=0)  # and none of them
+    room = made.config.model.get('categories')
+    if isinstance(room, int) and room < most:
+        raise UserError(
+            f'a column of the table has {most} categories with that of none, the model {room}: '
+            f'set --config.model.categories={most}'
         )
     for field, vocabulary in made.prepare.vocabularies.items():
         name = next(

@@ -93,7 +93,8 @@ def train_step(
     def gradients(model_state, microbatch, offset):
         def loss_sum(values):
             params = freeze.whole(program.freeze, state.params, values)
-            with layers.shard(offset, axis, examples['mask'] if program.padded else None):
+            real = examples['mask'] if program.padded else None
+            with layers.shard(offset, axis, real, train=True):
                 outputs, updated = _forward(
                     program.model, params, model_state, task.inputs(examples), key
                 )

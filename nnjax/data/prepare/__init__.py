@@ -86,7 +86,21 @@ def impute(field: str = 'features', mark: bool = False) -> Operation:
 
 
 def log(field: str = 'target') -> Operation:
-    """Natural logarithm, float32; examples without the field, as in prediction, pass."""
+    """Natural logarithm, float32, of numbers above 0; examples without the field pass, as in prediction.
+
+    Nothing takes it back: of a run with 'log', predictions and scores are those of the logarithm.
+    """
+
+    def check(arrays: Arrays) -> tuple[int, str] | None:
+        values = _columns(arrays[field]) if field in arrays else np.ones((0, 1))
+        bad = np.flatnonzero((values <= 0).any(1))
+        if not bad.size:
+            return None
+        value = values[bad[0]].min()
+        return int(bad[0]), (
+            f'{field!r} is {value:g}, which has no logarithm: leave such examples out, or log out of '
+            'prepare'
+        )
 
     def apply(_, arrays: Arrays) -> Arrays:
         if field not in arrays:
@@ -94,7 +108,7 @@ def log(field: str = 'target') -> Operation:
         with np.errstate(divide='ignore', invalid='ignore'):
             return {**arrays, field: np.log(arrays[field], dtype=np.float32, casting='unsafe')}
 
-    return Operation(apply)
+    return Operation(apply, check=check)
 
 
 def target(field: str = 'target') -> Operation:

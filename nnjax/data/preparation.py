@@ -64,7 +64,7 @@ class Preparation:
     def __init__(
         self, operations: Sequence[Operation], train: Source, statistics: list | None = None
     ):
-        """Statistics are those given, or learned from `train` when they are first needed.
+        """Statistics are those given; where they are None, learned from `train` when first needed.
 
         Raises:
           UserError: statistics of other operations.
@@ -74,16 +74,15 @@ class Preparation:
                 f'the statistics are those of {len(statistics)} operations, prepare has '
                 f'{len(operations)}'
             )
-        self._operations, self._train, self._given = operations, train, statistics
+        self._operations, self._train = operations, train
+        self._given = statistics or [None] * len(operations)
 
     @functools.cached_property
     def statistics(self) -> list[Any]:
         """A JSON value for each operation."""
-        if self._given is not None:
+        if all(o.learn is None or own is not None for o, own in zip(self._operations, self._given)):
             return self._given
-        if not any(operation.learn for operation in self._operations):
-            return [None] * len(self._operations)
-        return _learned(self._operations, _sample(self._train))[0]
+        return _learned(self._operations, _sample(self._train), self._given)[0]
 
     @functools.cached_property
     def vocabularies(self) -> dict[str, Vocabulary]:
@@ -119,7 +118,7 @@ class Preparation:
             n: np.full((2, *shape), '' if np.dtype(dtype).kind == 'T' else 1, dtype)
             for n, (shape, dtype) in self._train.spec.items()
         }
-        made = _learned(self._operations, ones)[1]
+        made = _learned(self._operations, ones, [None] * len(self._operations))[1]
         return {n: (a.shape[1:], a.dtype) for n, a in made.items() if not texts.is_text(a)}
 
 
@@ -148,11 +147,14 @@ def digest(statistics: Any) -> str:
     return hashlib.sha256(json.dumps(statistics, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _learned(operations: Sequence[Operation], arrays: Arrays) -> tuple[list[Any], Arrays]:
-    """Each operation's statistics of what those before it make of the arrays, and the result."""
+def _learned(
+    operations: Sequence[Operation], arrays: Arrays, given: Sequence[Any]
+) -> tuple[list[Any], Arrays]:
+    """Each operation's statistics, those given or of what is before it, and the result."""
     statistics = []
-    for operation in operations:
-        statistics.append(operation.learn(arrays) if operation.learn else None)
+    for operation, own in zip(operations, given):
+        learns = operation.learn and own is None
+        statistics.append(operation.learn(arrays) if learns else own)
         arrays = operation.apply(statistics[-1], arrays)
     return statistics, arrays
 

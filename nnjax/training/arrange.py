@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from nnjax.data import augment, lengths, packing, spec
+from nnjax.data import augment, lengths, packing, prepare, spec
 from nnjax.data.augment import chain
 from nnjax.data.augment.operation import Always, Keep, Pairwise
 from nnjax.data.description import Described
 from nnjax.data.order import Grouped, Order, Shuffled
-from nnjax.data.preparation import Prepared
+from nnjax.data.preparation import Operation, Prepared
 from nnjax.data.source import Dataset, Source, columns
 from nnjax.errors import UserError
 from nnjax.training.folder import RunFolder
@@ -76,13 +76,53 @@ def _order(config: ConfigDict, train: Prepared, small: bool) -> Order:
 
 
 def inherited(config: ConfigDict) -> list[Any] | None:
-    """What operations learned in the run that `init_from` names, where they are the same here."""
+    """What operations learned in the run that `init_from` names, see `kept`."""
     folder = Path(config.get('init_from') or '')
-    if not (folder / RunFolder.FILE).is_file():
+    return kept(config, RunFolder(folder)) if (folder / RunFolder.FILE).is_file() else None
+
+
+def kept(config: ConfigDict, folder: RunFolder) -> list[Any] | None:
+    """What the operations of a run had learned, for those of `config.prepare`.
+
+    All of it where they are the same. Else vocabularies alone, for the model's ids are theirs; None
+    stands for what is learned anew.
+
+    Raises:
+      UserError: an operation here makes other ids of the run's fields.
+    """
+    statistics, before = folder.statistics(), folder.saved('config')['config'].get('prepare')
+    if before == config.prepare:
+        return statistics
+    held = {}
+    for operation, own in zip(spec.parse(before, prepare), statistics):
+        if operation.vocabularies and operation.learn:
+            held |= dict.fromkeys(operation.vocabularies(own), own)
+    if not held:
         return None
-    there = RunFolder(folder)
-    same = there.saved('config')['config'].get('prepare') == config.prepare
-    return there.statistics() if same else None
+    problem = (
+        f'{folder.path} was trained with the tokens of prepare={before!r}: keep its tokenizers'
+    )
+    return [
+        _vocabulary(operation, held, problem)
+        if operation.vocabularies and operation.learn
+        else None
+        for operation in spec.parse(config.prepare, prepare)
+    ]
+
+
+def _vocabulary(operation: Operation, held: dict[str, Any], problem: str) -> Any:
+    """The statistics among those of fields that an operation can take for its own fields."""
+    why = 'the same fields share another one'
+    different = [own for n, own in enumerate(held.values()) if own not in [*held.values()][:n]]
+    for statistics in different:
+        try:
+            fields = operation.vocabularies(statistics)
+        except UserError as error:
+            why = str(error).removeprefix('prepare: ')
+            continue
+        if all(own == statistics for own in [held[n] for n in fields if n in held] or different):
+            return statistics
+    raise UserError(f'{problem} ({why}; its weights alone are those of nnjax weights export)')
 
 
 def labels(config: ConfigDict, dataset: Dataset, example) -> chain.Labels | None:

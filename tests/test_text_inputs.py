@@ -30,13 +30,23 @@ def standard_input(monkeypatch):
     return put
 
 
-def test_lines_are_the_first_field_of_text(tmp_path, standard_input):
+def test_lines_are_the_field_that_the_task_reads(tmp_path, standard_input):
     path = tmp_path / 'a.txt'
     path.write_text('Who?\nWo, größer?\n', encoding='utf-8')
     lines = ['Who?', 'Wo, größer?']
-    assert plain(inputs.read([str(path)], SPEC)) == (lines, {'question': lines})
+    assert plain(inputs.read([str(path)], SPEC, 'context')) == (lines, {'context': lines})
     standard_input('Who?\r\nWo, größer?'.encode())
-    assert plain(inputs.read(['-'], SPEC)) == (lines, {'question': lines})
+    assert plain(inputs.read(['-'], SPEC, 'context')) == (lines, {'context': lines})
+    alone = {'story': ((), texts.TEXT)}
+    assert plain(inputs.read([str(path)], alone, 'text')) == (lines, {'story': lines})
+
+
+def test_lines_of_no_field_in_particular_are_refused(tmp_path):
+    (tmp_path / 'a.txt').write_text('x\n')
+    for named in (str(tmp_path / 'a.txt'), '-'):
+        with pytest.raises(UserError, match=r'reads question, context: .* --text question=') as e:
+            inputs.read([named], SPEC, 'text')
+        assert '\n' not in str(e.value)
 
 
 def test_records_have_the_fields_that_they_name(tmp_path):
@@ -68,7 +78,7 @@ def test_fields_typed_by_hand():
 def test_what_is_wrong_in_standard_input_is_one_line(content, message, standard_input):
     standard_input(content)
     with pytest.raises(UserError, match=message) as error:
-        inputs.read(['-'], SPEC)
+        inputs.read(['-'], SPEC, 'question')
     assert '\n' not in str(error.value)
 
 
@@ -77,7 +87,7 @@ def test_files_must_have_the_same_fields(tmp_path):
     (tmp_path / 'b.jsonl').write_text('{"context": "y", "question": "z"}\n')
     (tmp_path / 'c.jsonl').write_text('{"text": "y"}\n')
     with pytest.raises(UserError, match=r'b.jsonl has the fields question, context, those before'):
-        inputs.read([str(tmp_path / 'a.txt'), str(tmp_path / 'b.jsonl')], SPEC)
+        inputs.read([str(tmp_path / 'a.txt'), str(tmp_path / 'b.jsonl')], SPEC, 'question')
     with pytest.raises(UserError, match=r'c.jsonl has none of the fields of text: question, con'):
         inputs.read([str(tmp_path / 'c.jsonl')], SPEC)
     with pytest.raises(UserError, match="unknown field of text 'kontext'; did you mean 'context'"):

@@ -165,7 +165,7 @@ def test_a_translation_is_learned_scored_and_written(tmp_path):
     assert {'translation', 'translation_2', 'target'} <= set(report.predictions)
     (tmp_path / 'in.txt').write_text('a b c\nd\n')
     made, state = restore.run(str(tmp_path / 'run'))
-    names, arrays = inputs.read([str(tmp_path / 'in.txt')], made.dataset.train.spec)
+    names, arrays = inputs.read([str(tmp_path / 'in.txt')], made.dataset.train.spec, 'source')
     rows = predict.rows(made, names, predict.predict(made, state, arrays))
     assert [row['input'] for row in rows] == ['a b c', 'd']
     assert rows[1]['translation'] == 'd'
@@ -182,6 +182,17 @@ def test_other_searches_give_texts_that_depend_on_no_other_row(search, tmp_path)
     whole = predict.predict(made, state, texts_)['translation'].tolist()
     alone = predict.predict(made, state, {'source': texts_['source'][2:]})['translation']
     assert alone.tolist() == whole[2:]
+    with pytest.raises(UserError, match="wants the field 'source'; what is to be predicted has"):
+        predict.predict(made, state, {'target': texts_['source']})
+
+
+@pytest.mark.parametrize('frame', ['', ', begin=True', ', end=True'])
+def test_a_translation_without_begin_or_end_is_refused(tmp_path, frame):
+    c = echo(tmp_path)
+    c.prepare = f"words(16, 6, 'source') | words(16, 6, 'target'{frame})"
+    with pytest.raises(UserError, match="'target' must begin with <bos> and end with <eos>") as e:
+        setup(c)
+    assert '\n' not in str(e.value)
 
 
 def letters(path):
@@ -263,9 +274,12 @@ def test_typed_and_read_texts_name_what_is_wrong(tmp_path):
     for act, words in (
         (lambda: inputs.typed(['query=Q'], spec), "unknown field of text 'query'"),
         (lambda: inputs.typed(['question='], spec), 'expected FIELD=TEXT'),
-        (lambda: inputs.read([str(tmp_path / n) for n in ('a.jsonl', 'b.txt')], spec), 'those be'),
+        (
+            lambda: inputs.read([str(tmp_path / n) for n in ('a.jsonl', 'b.txt')], spec),
+            'this run reads',
+        ),
         (lambda: inputs.read([str(tmp_path / 'c.jsonl')], spec), 'none of the fields of text'),
-        (lambda: inputs.read([str(tmp_path / 'd.txt')], spec), 'no file'),
+        (lambda: inputs.read([str(tmp_path / 'd.txt')], spec, 'context'), 'no file'),
     ):
         with pytest.raises(UserError, match=words) as error:
             act()

@@ -113,12 +113,8 @@ class Preparation:
     @functools.cached_property
     def spec(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """{field: (shape, dtype)} of a prepared example; reads no data."""
-        # Ones, for their logarithms are finite too; empty texts, in which no symbol is unknown.
-        ones = {
-            n: np.full((2, *shape), '' if np.dtype(dtype).kind == 'T' else 1, dtype)
-            for n, (shape, dtype) in self._train.spec.items()
-        }
-        made = _learned(self._operations, ones, [None] * len(self._operations))[1]
+        nothing = [None] * len(self._operations)
+        made = _learned(self._operations, empty(self._train.spec, 2), nothing)[1]
         return {n: (a.shape[1:], a.dtype) for n, a in made.items() if not texts.is_text(a)}
 
 
@@ -140,6 +136,15 @@ class Prepared:
     def keep(self) -> None:
         """Prepares all examples now."""
         self._kept = Rows(self[np.arange(len(self))])
+
+
+def empty(spec: Mapping[str, tuple], count: int) -> Arrays:
+    """{field: (shape, dtype)} -> so many raw examples of ones and empty texts."""
+    # Ones, for their logarithms are finite too; empty texts, in which no symbol is unknown.
+    return {
+        name: np.full((count, *shape), '' if np.dtype(dtype).kind == 'T' else 1, dtype)
+        for name, (shape, dtype) in spec.items()
+    }
 
 
 def digest(statistics: Any) -> str:

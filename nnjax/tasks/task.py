@@ -34,6 +34,7 @@ class Task:
         field; outside the device they are texts.
       quotes: {prediction: field} where what is predicted are the characters [B, 2], from and to, of
         a field's text; outside the device they are those characters.
+      framed: fields of token ids that must begin with <bos> and end with <eos>.
       gallery: (apply, batch) -> {name: array}, pictures of a few examples for the report, made once
         at the end of a run of the first rows of its final split; apply is that of `predict`.
       begin: (predictions, shapes, seed) -> {'params/centres': array}, initial values that follow
@@ -51,6 +52,7 @@ class Task:
     score: Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], dict[str, float]] | None = None
     texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     quotes: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    framed: tuple[str, ...] = ()
     gallery: Callable[[Callable, Batch], dict[str, jax.Array]] | None = None
     begin: Callable[[dict, dict[str, tuple[int, ...]], int], dict[str, np.ndarray]] | None = None
     draw: Callable[[Callable, jax.Array], jax.Array] | None = None
@@ -59,13 +61,14 @@ class Task:
 
 def field(batch: Batch, name: str) -> tuple[jax.Array, ...]:
     """A field as models take it: its array, then what else it has of `COMPANIONS`."""
-    names = (name, *(f'{name}_{kind}' for kind in COMPANIONS))
-    return tuple(batch[n] for n in names if n in batch)
+    names = (f'{name}_{kind}' for kind in COMPANIONS)
+    return batch[name], *(batch[n] for n in names if n in batch)
 
 
 def with_clean(batch: Batch, name: str) -> tuple[jax.Array, ...]:
     """A field, then what it was before augmentation, where the operation `keep` has kept that."""
-    return tuple(batch[n] for n in (name, f'{name}_clean') if n in batch)
+    clean = f'{name}_clean'
+    return (batch[name], batch[clean]) if clean in batch else (batch[name],)
 
 
 def following(batch: Batch, name: str) -> jax.Array:

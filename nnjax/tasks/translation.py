@@ -31,8 +31,8 @@ def translation(
     """A target from its source; the model gives logits [B, T - 1, V] of all but its first token.
 
     The model is an encoder and a decoder that is taught by the target itself: it reads
-    `target[:, :-1]` and is to give `target[:, 1:]`. Targets begin with <bos> and end with <eos>,
-    see `begin` and `end` of the tokenizers in `prepare`.
+    `target[:, :-1]` and is to give `target[:, 1:]`. Targets must begin with <bos> and end with
+    <eos>, see `begin` and `end` of the tokenizers in `prepare`.
 
     Scores: BLEU and chrF by sacrebleu on the texts as they are, with BLEU's signature (Post, 2018),
     and the share of exact matches. In evaluation and prediction the target is found by a search of
@@ -111,7 +111,8 @@ def translation(
         }
 
     names = ['translation', *(f'translation_{n + 1}' for n in range(1, best))]
-    return Task(inputs, loss, batch_metrics, predict, score, texts=dict.fromkeys(names, target))
+    found = dict.fromkeys(names, target)
+    return Task(inputs, loss, batch_metrics, predict, score, found, framed=(target,))
 
 
 def _keys(ids: jax.Array, lengths: jax.Array) -> jax.Array:

@@ -60,9 +60,10 @@ def test_bits_and_perplexity_of_a_uniform_model():
     tokens = np.zeros((2, 6), np.int32)
     batch = {'text': jnp.asarray(tokens + 4), 'text_length': jnp.array([6, 3])}
     found = task.predict(lambda *inputs: jnp.zeros((2, 6, 32)), batch)
-    scores = task.score(
-        {n: np.asarray(v) for n, v in found.items()}, {'text': texts.array(written)}
-    )
+    sizes = {'text_characters': [5, 2], 'text_bytes': [6, 2]}  # all behind 'h' and 'c'
+    sizes = {name: np.array(values) for name, values in sizes.items()}
+    scores = task.score({n: np.asarray(v) for n, v in found.items()}, sizes)
+    assert [len(text) - 1 for text in written] == [5, 2]
     assert scores['perplexity'] == pytest.approx(32, rel=1e-5)
     assert scores['bits_per_character'] == pytest.approx(5, rel=1e-5)
     assert scores['bits_per_byte'] == pytest.approx(5 * 7 / 8, rel=1e-5)
@@ -215,29 +216,46 @@ def test_a_language_model_generates_what_it_has_read(tmp_path):
     assert found == ['cdabcdabc', 'cdabcdabc']
     one = generate.generate(made, state, 'ab', 9, samples=3, temperature=5.0)
     assert one == generate.generate(made, state, 'ab', 9, samples=3, temperature=5.0)
-    assert len(set(one)) > 1 and all(set(text) <= set('abcd') | set('<unk>') for text in one)
+    assert len(set(one)) > 1 and all(set(text) <= set('abcd') for text in one)
     with pytest.raises(UserError, match='prompt is empty'):
         generate.generate(made, state, '', 3)
     assert generate.generate(made, state, 'abcd' * 3, 4, temperature=0.0) == ['abcd']
-    with pytest.raises(UserError, match=r'prompt fills the 13 tokens .* give its last part'):
+    assert generate.generate(made, state, 'abcd' * 3 + 'a', 4, temperature=0.0) == ['bcda']
+    with pytest.raises(UserError, match=r'prompt has more than the 13 tokens .* give its last'):
         generate.generate(made, state, 'abcd' * 4, 4)
 
 
 def test_what_cut_texts_lose_is_not_scored(tmp_path):
-    """Bits a character are those of texts that were read to their ends."""
+    """Bits a character are those of texts that were read to their ends, every symbol."""
     rows = [{'text': 'abcd' * n} for n in (2, 2, 2, 2, 9, 9, 3, 3)]
+    other = [*rows[:7], {'text': 'abxd' * 3}]  # 'x' is not in train
+    (tmp_path / 'valid.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in other))
     (tmp_path / 'texts.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
     c = letters(tmp_path)
     path = str(tmp_path / 'texts.jsonl')
-    c.data = bind(sources.Jsonl, path=path, valid=path, test=None, unique=False)
+    valid = str(tmp_path / 'valid.jsonl')
+    c.data = bind(sources.Jsonl, path=path, valid=valid, test=None, unique=False)
     c.total, c.batch = '1 steps', 8
     c.prepare = 'lower | characters(16, length=12)'
     scores = nnjax.train(c, tmp_path / 'run').metrics
     found = np.load(tmp_path / 'run/predictions/valid.npz')
-    cut = found['text_cut']
-    assert cut.tolist() == [False] * 4 + [True] * 2 + [False] * 2
-    bits = float(found['nats'][~cut].sum()) / math.log(2) / (4 * 7 + 2 * 11)
+    sizes = [7] * 4 + [-1] * 2 + [11, -1]
+    assert found['text_characters'].tolist() == found['text_bytes'].tolist() == sizes
+    bits = float(found['nats'][np.array(sizes) > 0].sum()) / math.log(2) / (4 * 7 + 11)
     assert scores['bits_per_character'] == pytest.approx(bits, rel=1e-5)
+
+
+def test_words_go_on_behind_a_space(tmp_path):
+    (tmp_path / 'a.jsonl').write_text('{"text": "in the beginning god"}\n' * 8)
+    c = letters(tmp_path)
+    c.data = bind(
+        sources.Jsonl, path=str(tmp_path / 'a.jsonl'), valid=None, test=None, unique=False
+    )
+    c.prepare, c.batch = 'words(16, length=6)', 8
+    made = setup(c)
+    state = runner.start(made)[0].state
+    (found,) = generate.generate(made, state, 'in the', 2, temperature=0.0)
+    assert found[0] == ' ' and set(found.split()) <= set('in the beginning god'.split())
 
 
 def test_packed_letters_train_alike(tmp_path):

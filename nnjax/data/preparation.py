@@ -5,11 +5,12 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nnjax import texts
+from nnjax.data import said
 from nnjax.data.source import Arrays, Rows, Source
 from nnjax.errors import UserError
 
@@ -35,6 +36,22 @@ class Vocabulary:
         return self.decode(np.arange(self.size, dtype=np.int32)[:, None]).tolist()
 
 
+class Spelled(NamedTuple):
+    """What rows of tokens say of their texts [N].
+
+    Attributes:
+      cut: whose ends are lost.
+      unknown: which have symbols that the vocabulary lacks.
+      characters, bytes: of the text behind the first token, or of all of it behind <bos>: what the
+        other tokens spell, where neither of the above; 0 without a token.
+    """
+
+    cut: np.ndarray
+    unknown: np.ndarray
+    characters: np.ndarray
+    bytes: np.ndarray
+
+
 def by_words(names: Sequence[str]) -> bool:
     """Whether a vocabulary's `names` are words, with spaces between them, and not single letters."""
     return any(len(name) > 1 for name in names)
@@ -48,14 +65,14 @@ class Operation:
       apply: (statistics, arrays) -> arrays.
       learn: arrays of the training split -> statistics, a JSON value; None where nothing is learned.
       vocabularies: statistics -> {field: its Vocabulary}; None for an operation that makes no ids.
-      cut: (statistics, arrays) -> {field: bool [N], which of its texts lose their ends}; None for
-        an operation that cuts nothing.
+      spelled: (statistics, arrays) -> {field: Spelled}, of those of its fields that there are; None
+        for an operation that makes no tokens of texts.
     """
 
     apply: Callable[[Any, Arrays], Arrays]
     learn: Callable[[Arrays], Any] | None = None
     vocabularies: Callable[[Any], Mapping[str, Vocabulary]] | None = None
-    cut: Callable[[Any, Arrays], Mapping[str, np.ndarray]] | None = None
+    spelled: Callable[[Any, Arrays], Mapping[str, Spelled]] | None = None
 
 
 class Preparation:
@@ -98,17 +115,17 @@ class Preparation:
             arrays = operation.apply(own, arrays)
         return {name: array for name, array in arrays.items() if not texts.is_text(array)}
 
-    def cut(self, arrays: Arrays) -> dict[str, np.ndarray]:
-        """Raw arrays -> {field: bool [N], whose texts lose their ends}, of fields with such texts."""
+    def spelled(self, arrays: Arrays) -> dict[str, Spelled]:
+        """Raw arrays -> {field: Spelled} of the fields of texts that become tokens."""
         found, waiting = {}, []
         for operation, own in zip(self._operations, self.statistics):
-            if operation.cut:
+            if operation.spelled:
                 for before, its in waiting:
                     arrays = before.apply(its, arrays)
-                found |= operation.cut(own, arrays)
+                found |= operation.spelled(own, arrays)
                 waiting = []
-            waiting.append((operation, own))  # applied only where a later one cuts
-        return {name: rows for name, rows in found.items() if rows.any()}
+            waiting.append((operation, own))  # applied only where a later one has texts
+        return found
 
     @functools.cached_property
     def spec(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
@@ -121,8 +138,9 @@ class Preparation:
 class Prepared:
     """A source's examples, prepared as they are asked for, or once and `kept`."""
 
-    def __init__(self, source: Source, preparation: Preparation):
+    def __init__(self, source: Source, preparation: Preparation, name: str = ''):
         self.source, self._preparation = source, preparation
+        self._split = said.Split(name, len(source))
         self._kept: Rows | None = None
         self.spec = preparation.spec
         self.fingerprint = source.fingerprint
@@ -131,7 +149,11 @@ class Prepared:
         return len(self.source)
 
     def __getitem__(self, indices: np.ndarray) -> Arrays:
-        return self._kept[indices] if self._kept else self._preparation(self.source[indices])
+        if self._kept:
+            return self._kept[indices]
+        arrays = self.source[indices]
+        with said.reading(self._split):
+            return self._preparation(arrays)
 
     def keep(self) -> None:
         """Prepares all examples now."""

@@ -98,7 +98,9 @@ class Setup:
 
     def prepared(self, source: Source) -> Source:
         """Raw examples to evaluate -> prepared ones, with the fields of the training rows."""
-        made = Prepared(source, self.prepare)
+        splits = {n: getattr(self.dataset, n) for n in ('train', 'valid', 'test')}
+        name = next((n for n, split in splits.items() if split is source), '')
+        made = Prepared(source, self.prepare, name)
         return packing.Apart(made) if self.config.pack else made
 
     def batch_shapes(self, rows: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -129,7 +131,7 @@ def setup(
 
     operations = spec.parse(config.prepare, prepare)
     preparation = Preparation(operations, dataset.train, statistics or arrange.inherited(config))
-    train = Prepared(dataset.train, preparation)
+    train = Prepared(dataset.train, preparation, 'train')
     small = example_bytes(train.spec) * len(train) <= RESIDENT_BYTES
     train, order, cuts, padding = arrange.rows(config, train, small)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from nnjax import texts
+from nnjax.data import sources
 from nnjax.data.text import inputs
 from nnjax.errors import UserError
 
@@ -94,3 +95,19 @@ def test_files_must_have_the_same_fields(tmp_path):
         inputs.typed(['kontext=a'], SPEC)
     with pytest.raises(UserError, match='expected FIELD=TEXT'):
         inputs.typed(['a question'], SPEC)
+
+
+def test_what_is_not_utf_8_is_one_line(tmp_path):
+    """Half a surrogate pair: an escape in JSON, or a byte of a command line."""
+    path = tmp_path / 'a.jsonl'
+    path.write_text('{"question": "good"}\n{"question": "Who\\ud800?"}\n')
+    for act in (
+        lambda: inputs.read([str(path)], SPEC),
+        lambda: inputs.typed(['question=Who\udcff?'], SPEC),
+        lambda: sources.Jsonl(str(path), valid=None, test=None),
+        lambda: sources.Jsonl(str(path), valid=None, test=None, label='question'),
+        lambda: texts.array(['\udcff']),  # as generate makes of its prompt
+    ):
+        with pytest.raises(UserError, match=r"the text '.*\\ud(800|cff).*' is not UTF-8") as error:
+            act()
+        assert '\n' not in str(error.value) and str(error.value).isascii()

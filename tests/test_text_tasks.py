@@ -196,6 +196,34 @@ def test_a_translation_without_begin_or_end_is_refused(tmp_path, frame):
     assert '\n' not in str(e.value)
 
 
+def test_a_seed_draws_other_translations(tmp_path):
+    c = echo(tmp_path)
+    found = []
+    for seed in (0, 1):
+        c.task = bind(tasks.translation, longest=6, search='sample', seed=seed)
+        made = setup(c)
+        state = runner.start(made)[0].state
+        given = {'source': texts.array(['a b', 'c', 'd d a'])}
+        found.append(predict.predict(made, state, given)['translation'].tolist())
+    assert found[0] != found[1]
+
+
+def test_a_translation_longer_than_the_model_s_positions_is_refused(tmp_path):
+    c = echo(tmp_path)
+    c.model.update(positions='learned', length=8)
+    setup(c)
+    c.task.longest = 9
+    with pytest.raises(UserError, match='a sequence of 9, but learned positions for 8'):
+        setup(c)
+
+
+def test_without_sacrebleu_nothing_starts(monkeypatch):
+    importlib = tasks.translation.__globals__['importlib']
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'nnjax\[text\]'"):
+        tasks.translation()
+
+
 def letters(path):
     c = base()
     (path / 'book.txt').write_text('abcd' * 270)

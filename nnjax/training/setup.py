@@ -195,7 +195,7 @@ def _trace(made: Setup) -> Setup:
         state = jax.eval_shape(init, seed, made.batch_shapes(1), values, {})
         jaxpr, (_, train_sums) = jax.make_jaxpr(train, return_shape=True)(state, batch, values)
         eval_sums = jax.eval_shape(evaluate, state, batch, values)
-        predictions = jax.eval_shape(predict, state, batch, values, 0) if made.program.tta else {}
+        predictions = jax.eval_shape(predict, state, batch, values, 0)  # what is too long, too
     except UserError:
         raise
     except KeyError as error:

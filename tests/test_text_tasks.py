@@ -296,6 +296,18 @@ def test_packed_letters_train_alike(tmp_path):
     assert np.isfinite(nnjax.train(c).metrics['loss'])
 
 
+def test_other_models_and_tasks_take_no_packed_rows(tmp_path):
+    c = letters(tmp_path)
+    c.pack, decoder = True, c.model
+    c.model = bind(models.RNN, classes=16, vocabulary=16, embedding=4, hidden=4, pool='none')
+    other = c.copy_and_resolve_references()
+    other.model, other.task = decoder, bind(tasks.classification, input='text')
+    for mistaken in (c, other):
+        with pytest.raises(UserError, match='pack=True is for language models that are T') as e:
+            setup(mistaken)
+        assert '\n' not in str(e.value)
+
+
 @pytest.mark.parametrize(
     'fields, words',
     [

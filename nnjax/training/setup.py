@@ -198,15 +198,20 @@ def _trace(made: Setup) -> Setup:
         predictions = jax.eval_shape(predict, state, batch, values, 0)  # what is too long, too
     except UserError:
         raise
-    except KeyError as error:
+    except (KeyError, TypeError, ValueError) as error:
+        if made.config.pack:
+            raise UserError(
+                f'pack=True is for language models that are Transformers: {made.config.model.fn} '
+                f'with {made.config.task.fn} takes one example a row; leave out pack'
+            ) from error
+        if not isinstance(error, KeyError):
+            first = (str(error).splitlines() or ['?'])[0]
+            raise UserError(
+                f'{made.config.model.fn} does not fit the data ({_shapes(made.example)}): {first}'
+            ) from error
         raise UserError(
             f'the task wants the field {error} of a batch; the data has: '
             f'{", ".join(made.example)}{_unprepared(made.dataset)}'
-        ) from error
-    except (TypeError, ValueError) as error:
-        first = (str(error).splitlines() or ['?'])[0]
-        raise UserError(
-            f'{made.config.model.fn} does not fit the data ({_shapes(made.example)}): {first}'
         ) from error
     whole = [n for n, a in predictions.items() if not jnp.issubdtype(a.dtype, jnp.floating)]
     if made.program.tta and (whole or not predictions):

@@ -187,6 +187,27 @@ def test_other_searches_give_texts_that_depend_on_no_other_row(search, tmp_path)
         predict.predict(made, state, {'target': texts_['source']})
 
 
+@pytest.mark.parametrize('smoothing', [0.0, 0.1])
+def test_the_loss_of_a_translation_is_the_formula(smoothing):
+    """Vaswani et al. (2017), 5.4: the right token 1 - e, and e spread over all tokens."""
+    task = tasks.translation(smoothing=smoothing)
+    target = np.array([[2, 5, 4, 3, 0], [2, 3, 99, -7, 99]], np.int32)  # garbage behind the end
+    batch = {'source': jnp.ones((2, 3), jnp.int32), 'source_length': jnp.array([3, 2])}
+    batch |= {'target': jnp.asarray(target), 'target_length': jnp.array([4, 2])}
+    logits = RNG.normal(size=(2, 4, 6)).astype(np.float32)
+    wanted = []
+    for row, place, token in ((0, 0, 5), (0, 1, 4), (0, 2, 3), (1, 0, 3)):
+        p = np.exp(logits[row, place].astype(np.float64))
+        q = np.full(6, smoothing / 6)
+        q[token] += 1 - smoothing
+        wanted.append(-np.sum(q * np.log(p / p.sum())))
+    assert average(task.loss(jnp.asarray(logits), batch)) == pytest.approx(
+        np.mean(wanted), rel=1e-5
+    )
+    ids, lengths = task.inputs(batch)[2:]
+    assert ids.tolist() == target[:, :-1].tolist() and lengths.tolist() == [3, 1]
+
+
 @pytest.mark.parametrize('frame', ['', ', begin=True', ', end=True'])
 def test_a_translation_without_begin_or_end_is_refused(tmp_path, frame):
     c = echo(tmp_path)

@@ -11,8 +11,9 @@ from nnjax.data.augment import chain
 from nnjax.data.augment.operation import Always, Keep, Pairwise
 from nnjax.data.description import Described
 from nnjax.data.order import Grouped, Order, Shuffled
-from nnjax.data.preparation import Operation, Prepared
+from nnjax.data.preparation import Operation, Preparation, Prepared, empty
 from nnjax.data.source import Dataset, Source, columns
+from nnjax.data.text.vocabulary import BEGIN, END
 from nnjax.errors import UserError
 from nnjax.training.folder import RunFolder
 
@@ -159,3 +160,16 @@ def views(config: ConfigDict) -> str:
                 'use operations that change one example at random'
             )
     return config.tta
+
+
+def check_frames(
+    config: ConfigDict, framed: tuple[str, ...], preparation: Preparation, raw: dict
+) -> None:
+    """An empty text of the fields that the task wants framed is <bos> <eos>; `raw` is the spec."""
+    for field in {*framed} & {*preparation.vocabularies}:
+        found = preparation(empty(raw, 1))
+        if found[field][0, : found[f'{field}_length'][0]].tolist() != [BEGIN, END]:
+            raise UserError(
+                f'{config.task.fn}: the texts of {field!r} must begin with <bos> and end with '
+                f'<eos>: give its tokenizer in prepare={config.prepare!r} begin=True, end=True'
+            )

@@ -15,9 +15,8 @@ from nnjax import build, duration, texts
 from nnjax import config as configs
 from nnjax.data import packing, prepare, spec
 from nnjax.data.order import Order
-from nnjax.data.preparation import Preparation, Prepared, empty
+from nnjax.data.preparation import Preparation, Prepared
 from nnjax.data.source import Dataset, Slice, Source
-from nnjax.data.text.vocabulary import BEGIN, END
 from nnjax.errors import UserError
 from nnjax.tasks.task import Task
 from nnjax.training import arrange, parallel, step
@@ -238,7 +237,7 @@ def _check_outputs(made: Setup) -> None:
             f'the data has {len(labels)} classes, the model {classes}: '
             f'set --config.model.classes={len(labels)}'
         )
-    _check_frames(made)
+    arrange.check_frames(made.config, made.task.framed, made.prepare, made.dataset.train.spec)
     for field, vocabulary in made.prepare.vocabularies.items():
         name = next(
             (n for n in (f'{field}_vocabulary', 'vocabulary') if n in made.config.model), ''
@@ -248,17 +247,6 @@ def _check_outputs(made: Setup) -> None:
             raise UserError(
                 f'the vocabulary of {field!r} has {vocabulary.size} tokens, the model {size}: '
                 f'set --config.model.{name}={vocabulary.size}'
-            )
-
-
-def _check_frames(made: Setup) -> None:
-    """An empty text of the fields that the task wants framed is <bos> <eos>."""
-    for field in {*made.task.framed} & {*made.prepare.vocabularies}:
-        found = made.prepare(empty(made.dataset.train.spec, 1))
-        if found[field][0, : found[f'{field}_length'][0]].tolist() != [BEGIN, END]:
-            raise UserError(
-                f'{made.config.task.fn}: the texts of {field!r} must begin with <bos> and end with '
-                f'<eos>: give its tokenizer in prepare={made.config.prepare!r} begin=True, end=True'
             )
 
 

@@ -24,6 +24,6 @@ def get_config(arg=''):
         pool='none',
         dropout=0.3,
     )
-    c.task = bind(tasks.language_model, given=0)
+    c.task = bind(tasks.language_model)
     c.optim = bind(optim.make, name='adam', lr=0.002, decay='cosine', warmup='2%', clip=1.0)
     return c

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from nnjax.errors import UserError
+
 TEXT = np.dtypes.StringDType()
 _BYTES, _ENDS = '.utf8', '.ends'  # behind a field's name, in a file
 
@@ -19,8 +21,17 @@ def fields(spec: Mapping[str, tuple]) -> list[str]:
 
 
 def array(values: Iterable[str]) -> np.ndarray:
-    """Strings -> an array of texts [N]."""
-    return np.array(list(values), TEXT)
+    """Strings -> an array of texts [N].
+
+    Raises:
+      UserError: half of a surrogate pair, as bytes become that are not UTF-8.
+    """
+    values = list(values)
+    try:
+        return np.array(values, TEXT)
+    except UnicodeEncodeError:
+        wrong = next(text for text in values if any('\ud800' <= one <= '\udfff' for one in text))
+        raise UserError(f'the text {wrong[:40]!a} is not UTF-8') from None
 
 
 def to_file(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -105,6 +105,7 @@ def pytest_collection_modifyitems(items) -> None:
             if name in (PLAIN[:2] if law in COSTLY else PLAIN) and devices in (None, 2):
                 continue
             long = name in (PLAIN if law in COSTLY else LONG) or law in EVERYWHERE
+            long |= law == 'test_resume_is_bitwise' and 'transformer' in name
             if not item.get_closest_marker('heavy') or (
                 law == 'test_it_trains' and name in SMALLER
             ):
@@ -113,6 +114,6 @@ def pytest_collection_modifyitems(items) -> None:
 
 def heavy(experiment: str, all_of_them: bool = False) -> list:
     """Marks for an experiment whose programs take half a minute each to compile."""
-    large = ('googlenet', 'resnet', 'deepcnn', 'fashion_vgg', 'lfw', 'transformer', 'imdb')
+    large = ('googlenet', 'resnet', 'deepcnn', 'fashion_vgg', 'lfw')
     large = all_of_them or any(name in experiment for name in large)
     return [pytest.mark.heavy] if large else []

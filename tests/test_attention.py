@@ -59,6 +59,25 @@ def test_a_query_that_sees_no_key_stays_finite():
     assert all(np.isfinite(a).all() for a in found)
 
 
+def test_scores_of_bfloat16_are_not_rounded():
+    """Great scores that are near each other: the softmax sees their difference in float32."""
+    q, k, v = (4 * normal(n, 2, 64, 2, 64).astype(jnp.bfloat16) for n in range(3))
+    exact = lambda x: np.asarray(x, np.float64)
+    scores = np.einsum('bthd,bshd->bhts', exact(q), exact(k)) / 8
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    weights /= weights.sum(-1, keepdims=True)
+    expected = np.einsum('bhts,bshd->bthd', weights, exact(v))
+    error = np.abs(exact(attention(q, k, v)) - expected).max()
+    assert error < 0.2  # 0.8 where they are
+
+
+def test_without_cudnn_a_gpu_takes_xla(monkeypatch):
+    q, k, v = (normal(n, 1, 8, 2, 8).astype(jnp.bfloat16) for n in range(3))
+    expected = attention(q, k, v)
+    monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+    near(attention(q, k, v).astype(jnp.float32), expected.astype(jnp.float32), 0.05)
+
+
 def test_rotation_depends_on_distance_alone():
     q, k = normal(0, 1, 1, 2, 8), normal(1, 1, 1, 2, 8)
     at = lambda x, place: rotated(x, jnp.full((1, 1), place))

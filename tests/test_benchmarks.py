@@ -48,3 +48,20 @@ def test_a_contender_takes_turns(root, recipe, contender, request):
     )
     assert done.returncode == 0, done.stderr
     assert len([float(line) for line in done.stdout.split()]) == 2
+
+
+@pytest.mark.slow
+def test_a_small_decoder_runs_in_all_hands(root, torch):
+    small = 'width=16,layers=2,heads=2,vocabulary=32,time=8,batch=2,steps=2,rounds=1,peak=0.1'
+    flags = [f'--{flag}' for flag in small.split(',')]
+    done = subprocess.run(
+        [sys.executable, str(root / 'experiments/benchmarks/gpu_decoder.py'), *flags]
+        + ['--nocompile'],
+        capture_output=True,
+        text=True,
+    )
+    head, *rows = done.stdout.splitlines()
+    # 6 (2 blocks of 12 width^2 and the table) + 6 * 2 * 8 * 16
+    assert f'= {6 * (2 * 12 * 256 + 32 * 16) + 1536:.4g};' in head, done.stderr
+    assert [row.split()[0] for row in rows] == ['nnjax', 'nnjax-remat', 'torch', 'torch-remat']
+    assert all('tokens a second, MFU' in row and '%' in row for row in rows), done.stderr

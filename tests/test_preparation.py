@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nnjax
-from nnjax import models, tasks, texts
+from nnjax import build, models, tasks, texts
 from nnjax.config import base, bind
 from nnjax.data import prepare, sources, spec
 from nnjax.data.preparation import Operation, Preparation, Vocabulary
 from nnjax.data.source import Rows
 from nnjax.errors import UserError
-from nnjax.training import optim, restore
+from nnjax.training import arrange, optim, restore
+from nnjax.training.folder import RunFolder
 from nnjax.training.setup import setup
 
 words = st.text(st.characters(exclude_categories=('Cs',)))
@@ -113,3 +114,69 @@ def test_statistics_of_another_run_are_refused(tmp_path, text, words):
     assert '\n' not in str(error.value)
     with pytest.raises(UserError, match='are those of 2'):
         Preparation(spec.parse('scale', prepare), Rows({'image': np.zeros((2, 1))}), [None, None])
+
+
+def counted(path, text: str, operations: str, **values):
+    """A classifier of a file of texts, half of them 'b'."""
+    rows = [{'text': f'{text} {n}', 'note': 'x y', 'label': 'ab'[n % 2]} for n in range(8)]
+    path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+    c = config(prepare=operations, batch=4, **values)
+    c.data = bind(sources.Jsonl, path=str(path), label='label', valid=None, test=None)
+    c.model = bind(models.RNN, classes=2, vocabulary=20, embedding=4, hidden=4)
+    c.task = bind(tasks.classification, input='text')
+    return c
+
+
+@pytest.fixture
+def learned_run(tmp_path):
+    """The folder of a run whose vocabulary is the words of one file, and that vocabulary."""
+    made = setup(counted(tmp_path / 'a.jsonl', 'one two', 'lower | words(20, 6)'))
+    folder = RunFolder(tmp_path / 'run')
+    folder.create(made.config, '', made.dataset, made.prepare)
+    return folder, made.prepare.statistics[1]
+
+
+@pytest.mark.parametrize(
+    'operations',
+    [
+        'lower | words(20, 6)',
+        'words(20, 9)',
+        "unicode | words(30, 9, over='refuse', end=True)",
+        "words(20, 9, 'note')",
+    ],
+)
+def test_a_run_s_vocabulary_goes_with_its_weights(tmp_path, learned_run, operations):
+    """Other data and other lengths do not number the words anew."""
+    folder, vocabulary = learned_run
+    other = counted(tmp_path / 'b.jsonl', 'two six', operations, init_from=str(folder.path))
+    given = arrange.inherited(other)
+    assert vocabulary in given
+    parsed = spec.parse(operations, prepare)
+    source = build.instantiate(other.data).train
+    assert vocabulary in Preparation(parsed, source, given).statistics
+    assert vocabulary not in Preparation(parsed, source).statistics
+
+
+@pytest.mark.parametrize(
+    'operations, words',
+    [
+        ('characters(20, 9)', 'vocabulary saved here is of words, the config says characters'),
+        ('words(7, 9)', r'has \d+ tokens, the config says words\(7\)'),
+    ],
+)
+def test_other_ids_than_those_of_the_weights_are_refused(tmp_path, learned_run, operations, words):
+    other = counted(tmp_path / 'b.jsonl', 'two six', operations, init_from=str(learned_run[0].path))
+    with pytest.raises(UserError, match=f'keep its tokenizers .*{words}') as error:
+        setup(other)
+    assert '\n' not in str(error.value)
+
+
+@pytest.mark.slow
+def test_forced_runs_and_restored_ones_keep_their_vocabulary(tmp_path):
+    nnjax.train(counted(tmp_path / 'a.jsonl', 'one two', 'words(20, 6)'), tmp_path / 'run')
+    vocabulary = RunFolder(tmp_path / 'run').statistics()
+    given = {'prepare': 'words(20, 9)', 'data.path': str(tmp_path / 'b.jsonl')}
+    more = counted(tmp_path / 'b.jsonl', 'two six', 'words(20, 9)', total='6 steps')
+    assert restore.run(str(tmp_path / 'run'), overrides=given)[0].prepare.statistics == vocabulary
+    nnjax.train(more, tmp_path / 'run', force=True)
+    assert RunFolder(tmp_path / 'run').statistics() == vocabulary

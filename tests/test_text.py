@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nnjax import texts
 from nnjax.data import preparation, prepare, spec
-from nnjax.data.preparation import Preparation
+from nnjax.data.preparation import Preparation, Prepared
 from nnjax.data.source import Rows
 from nnjax.data.text import subword, tokenizers
 from nnjax.data.text.vocabulary import BEGIN, END, FIRST, PAD, UNKNOWN
@@ -153,15 +153,51 @@ def test_a_vocabulary_of_very_many_texts_comes_from_a_part_evenly_spaced(monkeyp
     assert made.statistics[0]['vocabulary'].split() == sorted(f'w{n}' for n in range(0, 50, 5))
 
 
-def test_what_is_cut_is_counted_once(capsys):
-    train = source(text=['a b c d', 'a', 'a b c d e'])
-    found, made = prepared('words(20, 3)', train)
-    made({'text': train[np.arange(3)]['text']})
-    said = capsys.readouterr().err
-    assert found['text_length'].tolist() == [3, 1, 3]
-    assert (
-        said.count('\n') == 1 and "cut 2 of 3 rows of 'text' to 3 tokens (the longest has 5" in said
-    )
+@pytest.mark.parametrize(
+    'operation, characters, count',
+    [
+        ('bytes(40)', [2, 7, 0], [2, 8, 0]),  # the first byte of 'ö' gives the letter away
+        ('bytes(40, begin=True)', [3, 8, 0], [3, 10, 0]),
+        ('characters(40, 40, end=True)', [2, 7, 0], [2, 8, 0]),
+        ('words(40, 40)', [0, 4, 0], [0, 5, 0]),  # ' blü' is behind 'öder'
+        ('words(40, 40, begin=True)', [3, 8, 0], [3, 10, 0]),
+        ('bpe(400, 40)', None, None),
+        ('unigram(400, 40, begin=True)', [3, 8, 0], [3, 10, 0]),
+    ],
+)
+def test_characters_of_predicted_tokens(operation, characters, count):
+    found = texts.array(['ein', 'öder blü', ''])
+    _, made = prepared(operation, source(text=found.tolist()))
+    own = made.spelled({'text': found})['text']
+    assert not own.cut.any() and not own.unknown.any()
+    if characters is None:  # counted by the library, piece by piece
+        ids = made({'text': found})['text'][:2]
+        first = made.vocabularies['text'].decode(ids[:, :1]).tolist()
+        behind = [text[len(one) :] for text, one in zip(found.tolist(), first)]
+        characters, count = [*map(len, behind), 0], [*(len(b.encode()) for b in behind), 0]
+    assert own.characters.tolist() == characters and own.bytes.tolist() == count
+    other = made.spelled({'text': texts.array(['zzz'])})['text']
+    assert other.unknown.tolist() == ['words' in operation or 'characters' in operation]
+
+
+def test_what_is_cut_is_counted_once_for_each_field_and_split(capsys):
+    """Of a split that is read whole, in all of it; else in what was read until a row was cut."""
+    rows = ['a b c d', 'a', 'a b c d e', 'a', 'a', 'a b c d e f', 'a']
+    train = source(text=rows, title=rows[::-1])
+    made = Preparation(spec.parse("words(20, 3, ('text', 'title'))", prepare), train)
+    whole, streamed = Prepared(train, made, 'train'), Prepared(train, made, 'test')
+    whole.keep()
+    for place in (1, 3, 0, 2, 5):
+        streamed[np.array([place, 4])]
+    assert capsys.readouterr().err.splitlines() == [
+        "prepare: cut 3 of the 7 rows of 'text' in train to 3 tokens (the longest has 6)",
+        "prepare: cut 3 of the 7 rows of 'title' in train to 3 tokens (the longest has 6)",
+        "prepare: cut 2 of the first 2 rows of 'title' in test to 3 tokens (the longest has 6)",
+        "prepare: cut 1 of the first 6 rows of 'text' in test to 3 tokens (the longest has 4)",
+    ]
+    assert made({'text': texts.array(['a b c d'])})['text_length'].tolist() == [3]
+    said = "prepare: cut 1 of the 1 rows of 'text' to 3 tokens (the longest has 4)\n"
+    assert capsys.readouterr().err == said
 
 
 def test_what_is_refused_is_named():

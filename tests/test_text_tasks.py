@@ -60,9 +60,10 @@ def test_bits_and_perplexity_of_a_uniform_model():
     tokens = np.zeros((2, 6), np.int32)
     batch = {'text': jnp.asarray(tokens + 4), 'text_length': jnp.array([6, 3])}
     found = task.predict(lambda *inputs: jnp.zeros((2, 6, 32)), batch)
-    scores = task.score(
-        {n: np.asarray(v) for n, v in found.items()}, {'text': texts.array(written)}
-    )
+    sizes = {'text_characters': [5, 2], 'text_bytes': [6, 2]}  # all behind 'h' and 'c'
+    sizes = {name: np.array(values) for name, values in sizes.items()}
+    scores = task.score({n: np.asarray(v) for n, v in found.items()}, sizes)
+    assert [len(text) - 1 for text in written] == [5, 2]
     assert scores['perplexity'] == pytest.approx(32, rel=1e-5)
     assert scores['bits_per_character'] == pytest.approx(5, rel=1e-5)
     assert scores['bits_per_byte'] == pytest.approx(5 * 7 / 8, rel=1e-5)
@@ -165,7 +166,7 @@ def test_a_translation_is_learned_scored_and_written(tmp_path):
     assert {'translation', 'translation_2', 'target'} <= set(report.predictions)
     (tmp_path / 'in.txt').write_text('a b c\nd\n')
     made, state = restore.run(str(tmp_path / 'run'))
-    names, arrays = inputs.read([str(tmp_path / 'in.txt')], made.dataset.train.spec)
+    names, arrays = inputs.read([str(tmp_path / 'in.txt')], made.dataset.train.spec, 'source')
     rows = predict.rows(made, names, predict.predict(made, state, arrays))
     assert [row['input'] for row in rows] == ['a b c', 'd']
     assert rows[1]['translation'] == 'd'
@@ -182,6 +183,66 @@ def test_other_searches_give_texts_that_depend_on_no_other_row(search, tmp_path)
     whole = predict.predict(made, state, texts_)['translation'].tolist()
     alone = predict.predict(made, state, {'source': texts_['source'][2:]})['translation']
     assert alone.tolist() == whole[2:]
+    with pytest.raises(UserError, match="wants the field 'source'; what is to be predicted has"):
+        predict.predict(made, state, {'target': texts_['source']})
+
+
+@pytest.mark.parametrize('smoothing', [0.0, 0.1])
+def test_the_loss_of_a_translation_is_the_formula(smoothing):
+    """Vaswani et al. (2017), 5.4: the right token 1 - e, and e spread over all tokens."""
+    task = tasks.translation(smoothing=smoothing)
+    target = np.array([[2, 5, 4, 3, 0], [2, 3, 99, -7, 99]], np.int32)  # garbage behind the end
+    batch = {'source': jnp.ones((2, 3), jnp.int32), 'source_length': jnp.array([3, 2])}
+    batch |= {'target': jnp.asarray(target), 'target_length': jnp.array([4, 2])}
+    logits = RNG.normal(size=(2, 4, 6)).astype(np.float32)
+    wanted = []
+    for row, place, token in ((0, 0, 5), (0, 1, 4), (0, 2, 3), (1, 0, 3)):
+        p = np.exp(logits[row, place].astype(np.float64))
+        q = np.full(6, smoothing / 6)
+        q[token] += 1 - smoothing
+        wanted.append(-np.sum(q * np.log(p / p.sum())))
+    assert average(task.loss(jnp.asarray(logits), batch)) == pytest.approx(
+        np.mean(wanted), rel=1e-5
+    )
+    ids, lengths = task.inputs(batch)[2:]
+    assert ids.tolist() == target[:, :-1].tolist() and lengths.tolist() == [3, 1]
+
+
+@pytest.mark.parametrize('frame', ['', ', begin=True', ', end=True'])
+def test_a_translation_without_begin_or_end_is_refused(tmp_path, frame):
+    c = echo(tmp_path)
+    c.prepare = f"words(16, 6, 'source') | words(16, 6, 'target'{frame})"
+    with pytest.raises(UserError, match="'target' must begin with <bos> and end with <eos>") as e:
+        setup(c)
+    assert '\n' not in str(e.value)
+
+
+def test_a_seed_draws_other_translations(tmp_path):
+    c = echo(tmp_path)
+    found = []
+    for seed in (0, 1):
+        c.task = bind(tasks.translation, longest=6, search='sample', seed=seed)
+        made = setup(c)
+        state = runner.start(made)[0].state
+        given = {'source': texts.array(['a b', 'c', 'd d a'])}
+        found.append(predict.predict(made, state, given)['translation'].tolist())
+    assert found[0] != found[1]
+
+
+def test_a_translation_longer_than_the_model_s_positions_is_refused(tmp_path):
+    c = echo(tmp_path)
+    c.model.update(positions='learned', length=8)
+    setup(c)
+    c.task.longest = 9
+    with pytest.raises(UserError, match='a sequence of 9, but learned positions for 8'):
+        setup(c)
+
+
+def test_without_sacrebleu_nothing_starts(monkeypatch):
+    importlib = tasks.translation.__globals__['importlib']
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'nnjax\[text\]'"):
+        tasks.translation()
 
 
 def letters(path):
@@ -204,29 +265,46 @@ def test_a_language_model_generates_what_it_has_read(tmp_path):
     assert found == ['cdabcdabc', 'cdabcdabc']
     one = generate.generate(made, state, 'ab', 9, samples=3, temperature=5.0)
     assert one == generate.generate(made, state, 'ab', 9, samples=3, temperature=5.0)
-    assert len(set(one)) > 1 and all(set(text) <= set('abcd') | set('<unk>') for text in one)
+    assert len(set(one)) > 1 and all(set(text) <= set('abcd') for text in one)
     with pytest.raises(UserError, match='prompt is empty'):
         generate.generate(made, state, '', 3)
     assert generate.generate(made, state, 'abcd' * 3, 4, temperature=0.0) == ['abcd']
-    with pytest.raises(UserError, match=r'prompt fills the 13 tokens .* give its last part'):
+    assert generate.generate(made, state, 'abcd' * 3 + 'a', 4, temperature=0.0) == ['bcda']
+    with pytest.raises(UserError, match=r'prompt has more than the 13 tokens .* give its last'):
         generate.generate(made, state, 'abcd' * 4, 4)
 
 
 def test_what_cut_texts_lose_is_not_scored(tmp_path):
-    """Bits a character are those of texts that were read to their ends."""
+    """Bits a character are those of texts that were read to their ends, every symbol."""
     rows = [{'text': 'abcd' * n} for n in (2, 2, 2, 2, 9, 9, 3, 3)]
+    other = [*rows[:7], {'text': 'abxd' * 3}]  # 'x' is not in train
+    (tmp_path / 'valid.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in other))
     (tmp_path / 'texts.jsonl').write_text(''.join(json.dumps(row) + '\n' for row in rows))
     c = letters(tmp_path)
     path = str(tmp_path / 'texts.jsonl')
-    c.data = bind(sources.Jsonl, path=path, valid=path, test=None, unique=False)
+    valid = str(tmp_path / 'valid.jsonl')
+    c.data = bind(sources.Jsonl, path=path, valid=valid, test=None, unique=False)
     c.total, c.batch = '1 steps', 8
     c.prepare = 'lower | characters(16, length=12)'
     scores = nnjax.train(c, tmp_path / 'run').metrics
     found = np.load(tmp_path / 'run/predictions/valid.npz')
-    cut = found['text_cut']
-    assert cut.tolist() == [False] * 4 + [True] * 2 + [False] * 2
-    bits = float(found['nats'][~cut].sum()) / math.log(2) / (4 * 7 + 2 * 11)
+    sizes = [7] * 4 + [-1] * 2 + [11, -1]
+    assert found['text_characters'].tolist() == found['text_bytes'].tolist() == sizes
+    bits = float(found['nats'][np.array(sizes) > 0].sum()) / math.log(2) / (4 * 7 + 11)
     assert scores['bits_per_character'] == pytest.approx(bits, rel=1e-5)
+
+
+def test_words_go_on_behind_a_space(tmp_path):
+    (tmp_path / 'a.jsonl').write_text('{"text": "in the beginning god"}\n' * 8)
+    c = letters(tmp_path)
+    c.data = bind(
+        sources.Jsonl, path=str(tmp_path / 'a.jsonl'), valid=None, test=None, unique=False
+    )
+    c.prepare, c.batch = 'words(16, length=6)', 8
+    made = setup(c)
+    state = runner.start(made)[0].state
+    (found,) = generate.generate(made, state, 'in the', 2, temperature=0.0)
+    assert found[0] == ' ' and set(found.split()) <= set('in the beginning god'.split())
 
 
 def test_packed_letters_train_alike(tmp_path):
@@ -237,6 +315,18 @@ def test_packed_letters_train_alike(tmp_path):
     made = setup(c)
     assert made.padding < 0.02 and len(made.train) == 41
     assert np.isfinite(nnjax.train(c).metrics['loss'])
+
+
+def test_other_models_and_tasks_take_no_packed_rows(tmp_path):
+    c = letters(tmp_path)
+    c.pack, decoder = True, c.model
+    c.model = bind(models.RNN, classes=16, vocabulary=16, embedding=4, hidden=4, pool='none')
+    other = c.copy_and_resolve_references()
+    other.model, other.task = decoder, bind(tasks.classification, input='text')
+    for mistaken in (c, other):
+        with pytest.raises(UserError, match='pack=True is for language models that are T') as e:
+            setup(mistaken)
+        assert '\n' not in str(e.value)
 
 
 @pytest.mark.parametrize(
@@ -263,9 +353,12 @@ def test_typed_and_read_texts_name_what_is_wrong(tmp_path):
     for act, words in (
         (lambda: inputs.typed(['query=Q'], spec), "unknown field of text 'query'"),
         (lambda: inputs.typed(['question='], spec), 'expected FIELD=TEXT'),
-        (lambda: inputs.read([str(tmp_path / n) for n in ('a.jsonl', 'b.txt')], spec), 'those be'),
+        (
+            lambda: inputs.read([str(tmp_path / n) for n in ('a.jsonl', 'b.txt')], spec),
+            'this run reads',
+        ),
         (lambda: inputs.read([str(tmp_path / 'c.jsonl')], spec), 'none of the fields of text'),
-        (lambda: inputs.read([str(tmp_path / 'd.txt')], spec), 'no file'),
+        (lambda: inputs.read([str(tmp_path / 'd.txt')], spec, 'context'), 'no file'),
     ):
         with pytest.raises(UserError, match=words) as error:
             act()

@@ -116,7 +116,8 @@ def _read(named: list[str], made):
         rate = chain.rate(specs.parse(made.config.augment, augment))
         return recordings.read(named, spec, rate)
     if texts.fields(spec) and 'image' not in spec:  # a file's name may be a text
-        return inputs.read(named, spec)
+        task = made.config.task
+        return inputs.read(named, spec, task.get('source') or task.get('input') or '')
     names, arrays = files.read(named, spec, data.columns, data.categories)
     if 'impute' not in made.config.prepare:
         files.complete(names, arrays)

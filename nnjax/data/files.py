@@ -78,7 +78,7 @@ def numeric(
         if name == 'label' and names:
             array = np.searchsorted(names, array.astype(str))
         if array.dtype.kind in 'TU' and array.ndim == 1 and name != 'image':
-            return array.astype(texts.TEXT)
+            return texts.array(array.tolist())
         if array.dtype.kind not in 'biuf':
             raise UserError(f'{place} holds {array.dtype}, not numbers')
         if array.ndim == 0:

@@ -40,7 +40,7 @@ def exact(given: str, right: str) -> float:
 
 
 def f1(given: str, right: str) -> float:
-    """The F1 of two answers' words once normalised; 1 where neither has any."""
+    """The F1 of two answers' words once normalised; where neither has any 1, as in SQuAD 2.0's."""
     given_words, right_words = normalized(given).split(), normalized(right).split()
     if not given_words or not right_words:
         return float(given_words == right_words)

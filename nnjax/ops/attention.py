@@ -1,5 +1,6 @@
 """Attention of queries to keys (Vaswani et al., 2017), and positions by rotation (Su et al., 2021)."""
 
+import functools
 import math
 
 import jax
@@ -34,6 +35,7 @@ def attention(
     fused = q.dtype in FUSED_TYPES and q.shape[-1] <= FUSED_WIDTH and q.shape[-1] % 8 == 0
     # cuDNN takes lengths and causality, not a mask; a lone query is not worth it
     fused = fused and jax.default_backend() == 'gpu' and segments is None and q.shape[1] > 1
+    fused = fused and _cudnn(q.dtype)
     with jax.numpy_dtype_promotion('standard'):
         return jax.nn.dot_product_attention(
             q,
@@ -44,6 +46,18 @@ def attention(
             is_causal=causal,
             implementation='cudnn' if fused else 'xla',
         )
+
+
+@functools.cache
+def _cudnn(dtype) -> bool:
+    """Whether cuDNN's kernel compiles here: not before Ampere, nor on AMD's devices."""
+    x = jax.ShapeDtypeStruct((1, 64, 1, 64), dtype)
+    fused = functools.partial(jax.nn.dot_product_attention, implementation='cudnn')
+    try:
+        jax.jit(fused).lower(x, x, x).compile()
+    except Exception:  # of many kinds, by what is missing
+        return False
+    return True
 
 
 def rotated(x: jax.Array, positions: jax.Array, base: float = 10_000.0) -> jax.Array:
@@ -71,7 +85,7 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, mask: jax.Array | None = No
     share = heads // groups
     q = q.reshape(rows, time, groups, share, width).transpose(0, 2, 3, 1, 4)
     q = q.reshape(rows, groups, share * time, width) * (1 / math.sqrt(width))
-    scores = (q @ k).astype(jnp.float32)
+    scores = jnp.matmul(q, k, preferred_element_type=jnp.float32)
     if mask is not None:
         scores = scores.reshape(rows, groups, share, time, keys)
         scores = jnp.where(mask[:, None, None], scores, jnp.finfo(jnp.float32).min)

@@ -6,24 +6,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nnjax.fields import Natural
 from nnjax.ops import losses
 from nnjax.tasks.task import Batch, Task, Weighted, field, following
 
 
-def language_model(input: str = 'text', given: Natural = 1) -> Task:
+def language_model(input: str = 'text') -> Task:
     """Every token of a text from those before it; the model gives logits [B, T, V].
 
     The logits at a position are those of the token behind it; what follows a packed example's end
     is not its own and weighs nothing. The scores are the perplexity of a token, exp(loss), and bits
-    a character and a byte of UTF-8: all tokens' bits over all characters but the first `given` of
-    each text, which are not predicted. Leave `given` at 1 for characters or bytes without a begin
-    token; with one it is 0. With words or parts of words it is their first token's characters, so
-    begin tokens are simpler. Texts that `prepare` cut are left out of both.
+    a character and a byte of UTF-8: the bits of all predicted tokens over what they spell. The first
+    token is not predicted, so its characters do not count; behind <bos> all do. <eos> costs bits
+    and spells nothing. The spaces that words leave out count. Texts that `prepare` cuts and those
+    with symbols unknown to the vocabulary are left out of both.
 
     Args:
       input: the batch's field of token ids
-      given: characters at the start of a text that the model is given
     """
 
     def loss(outputs: jax.Array, batch: Batch) -> Weighted:
@@ -48,15 +46,11 @@ def language_model(input: str = 'text', given: Natural = 1) -> Task:
     ) -> dict[str, float]:
         nats, tokens = (predictions[n].astype(np.float64) for n in ('nats', 'tokens'))
         found = {'perplexity': float(np.exp(nats.sum() / max(tokens.sum(), 1)))}
-        if input in examples:
-            whole = ~examples.get(f'{input}_cut', np.zeros(len(nats), bool))
-            texts = [text[given:] for text in examples[input][whole].tolist()]
-            for name, count in (
-                ('character', sum(map(len, texts))),
-                ('byte', sum(len(text.encode()) for text in texts)),
-            ):
-                if count:
-                    found[f'bits_per_{name}'] = float(nats[whole].sum()) / math.log(2) / count
+        for name, sizes in (('character', 'characters'), ('byte', 'bytes')):
+            spelled = examples.get(f'{input}_{sizes}', np.zeros(0, int))
+            if (whole := spelled >= 0).any() and spelled[whole].any():
+                bits = float(nats[whole].sum()) / math.log(2)
+                found[f'bits_per_{name}'] = bits / int(spelled[whole].sum())
         return found
 
     return Task(lambda batch: field(batch, input), loss, batch_metrics, predict, score)

@@ -24,7 +24,8 @@ def qa(
 
     The answer is the span of at most `longest` tokens whose ends' scores have the greatest sum.
     exact_match and f1 are those of SQuAD's script (Rajpurkar et al., 2016): without case, marks and
-    articles, of words, the best over the right answers, which are the lines of a text.
+    articles, of words, the best over the right answers, which are the lines of a text. Two answers
+    of no word agree, as version 2.0's script has it.
 
     Args:
       longest: tokens of an answer, at most

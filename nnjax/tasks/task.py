@@ -36,6 +36,7 @@ class Task:
         a field's text; outside the device they are those characters.
       decide: (predictions, examples) -> {name: float}, numbers that what is predicted is judged by,
         such as a threshold; on the host, over the validation split when a run ends.
+      framed: fields of token ids that must begin with <bos> and end with <eos>.
       gallery: (apply, batch) -> {name: array}, pictures of a few examples for the report, made once
         at the end of a run of the first rows of its final split; apply is that of `predict`.
       check: (examples, the model's classes or None) -> (row, what is wrong with it), of the first
@@ -58,6 +59,7 @@ class Task:
     texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     quotes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     decide: Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], dict[str, float]] | None = None
+    framed: tuple[str, ...] = ()
     gallery: Callable[[Callable, Batch], dict[str, jax.Array]] | None = None
     check: Callable[[dict[str, np.ndarray], int | None], tuple[int, str] | None] | None = None
     begin: Callable[[dict, dict[str, tuple[int, ...]], int], dict[str, np.ndarray]] | None = None
@@ -68,13 +70,14 @@ class Task:
 
 def field(batch: Batch, name: str) -> tuple[jax.Array, ...]:
     """A field as models take it: its array, then what else it has of `COMPANIONS`."""
-    names = (name, *(f'{name}_{kind}' for kind in COMPANIONS))
-    return tuple(batch[n] for n in names if n in batch)
+    names = (f'{name}_{kind}' for kind in COMPANIONS)
+    return batch[name], *(batch[n] for n in names if n in batch)
 
 
 def with_clean(batch: Batch, name: str) -> tuple[jax.Array, ...]:
     """A field, then what it was before augmentation, where the operation `keep` has kept that."""
-    return tuple(batch[n] for n in (name, f'{name}_clean') if n in batch)
+    clean = f'{name}_clean'
+    return (batch[name], batch[clean]) if clean in batch else (batch[name],)
 
 
 def following(batch: Batch, name: str) -> jax.Array:

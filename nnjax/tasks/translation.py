@@ -1,5 +1,6 @@
 """From one text to another: translation, and whatever else rewrites a text."""
 
+import importlib.util
 from collections.abc import Callable
 from typing import Literal
 
@@ -25,18 +26,19 @@ def translation(
     temperature: NonNegative = 1.0,
     top_k: Natural = 0,
     top_p: Fraction = 1.0,
+    seed: Natural = 0,
     source: str = 'source',
     target: str = 'target',
 ) -> Task:
     """A target from its source; the model gives logits [B, T - 1, V] of all but its first token.
 
     The model is an encoder and a decoder that is taught by the target itself: it reads
-    `target[:, :-1]` and is to give `target[:, 1:]`. Targets begin with <bos> and end with <eos>,
-    see `begin` and `end` of the tokenizers in `prepare`.
+    `target[:, :-1]` and is to give `target[:, 1:]`. Targets must begin with <bos> and end with
+    <eos>, see `begin` and `end` of the tokenizers in `prepare`.
 
     Scores: BLEU and chrF by sacrebleu on the texts as they are, with BLEU's signature (Post, 2018),
     and the share of exact matches. In evaluation and prediction the target is found by a search of
-    the decoder's own; a drawn one is a function of its source.
+    the decoder's own; a drawn one is a function of its source and `seed`.
 
     Args:
       smoothing: share of each target token spread evenly over all tokens
@@ -48,9 +50,12 @@ def translation(
       temperature: divides the logits that a token is drawn from
       top_k: a token is drawn from so many likeliest ones only; 0 for all
       top_p: a token is drawn from the fewest likeliest ones of this probability together
+      seed: of the tokens that are drawn
       source: the batch's field that is translated
       target: the batch's field that is its translation
     """
+    if importlib.util.find_spec('sacrebleu') is None:
+        raise UserError("tasks.translation scores with sacrebleu: pip install 'nnjax[text]'")
     if best > (beams if search == 'beam' else 1):
         raise UserError(
             f'task.best={best}: search={search!r} gives {beams if search == "beam" else 1}'
@@ -93,14 +98,16 @@ def translation(
             found = decode.greedy(step, cache, first, longest)
         else:
             options = temperature, top_k, top_p
-            keys = _keys(*field(batch, source))
+            keys = _keys(seed, *field(batch, source))
             found = decode.sample(step, cache, first[:, None], longest, keys, None, *options)
         return {'translation': found.ids, 'score': found.scores}
 
     def score(
         predictions: dict[str, np.ndarray], examples: dict[str, np.ndarray]
     ) -> dict[str, float | str]:
-        bleu, chrf = _sacrebleu()
+        from sacrebleu.metrics import BLEU, CHRF
+
+        bleu, chrf = BLEU(), CHRF()
         given, right = predictions['translation'].tolist(), examples[target].tolist()
         exact = sum(a.strip() == b.strip() for a, b in zip(given, right, strict=True))
         return {
@@ -111,23 +118,16 @@ def translation(
         }
 
     names = ['translation', *(f'translation_{n + 1}' for n in range(1, best))]
-    return Task(inputs, loss, batch_metrics, predict, score, texts=dict.fromkeys(names, target))
+    found = dict.fromkeys(names, target)
+    return Task(inputs, loss, batch_metrics, predict, score, found, framed=(target,))
 
 
-def _keys(ids: jax.Array, lengths: jax.Array) -> jax.Array:
-    """Sources [B, S] and their lengths -> a key for each, a function of its ids alone."""
+def _keys(seed: int, ids: jax.Array, lengths: jax.Array) -> jax.Array:
+    """Sources [B, S] and their lengths -> a key for each, a function of the seed and its ids alone."""
     places = jnp.arange(ids.shape[1], dtype=jnp.uint32)
     real = jnp.arange(ids.shape[1])[None] < lengths[:, None]
     # A hash of ids and places, so that the order of words counts.
     mixed = (ids.astype(jnp.uint32) + jnp.uint32(1)) * (places * jnp.uint32(2654435761) + 1)[None]
     mixed = mixed ^ (mixed >> 15)
     hashes = jnp.sum(jnp.where(real, mixed, 0), 1, dtype=jnp.uint32)
-    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(0), hashes)
-
-
-def _sacrebleu():
-    try:
-        from sacrebleu.metrics import BLEU, CHRF
-    except ImportError:
-        raise UserError("BLEU and chrF need sacrebleu: pip install 'nnjax[text]'") from None
-    return BLEU(), CHRF()
+    return jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), hashes)

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from nnjax.data import augment, lengths, packing, spec
+from nnjax.data import augment, lengths, packing, prepare, spec
 from nnjax.data.augment import chain
 from nnjax.data.augment.operation import Always, Keep, Pairwise
 from nnjax.data.description import Described
 from nnjax.data.order import Grouped, Order, Shuffled
-from nnjax.data.preparation import Prepared
+from nnjax.data.preparation import Operation, Preparation, Prepared, empty
 from nnjax.data.source import Dataset, Source, columns
+from nnjax.data.text.vocabulary import BEGIN, END
 from nnjax.errors import UserError
 from nnjax.training.folder import RunFolder
 
@@ -91,13 +92,53 @@ def _order(config: ConfigDict, train: Prepared, small: bool) -> Order:
 
 
 def inherited(config: ConfigDict) -> list[Any] | None:
-    """What operations learned in the run that `init_from` names, where they are the same here."""
+    """What operations learned in the run that `init_from` names, see `kept`."""
     folder = Path(config.get('init_from') or '')
-    if not (folder / RunFolder.FILE).is_file():
+    return kept(config, RunFolder(folder)) if (folder / RunFolder.FILE).is_file() else None
+
+
+def kept(config: ConfigDict, folder: RunFolder) -> list[Any] | None:
+    """What the operations of a run had learned, for those of `config.prepare`.
+
+    All of it where they are the same. Else vocabularies alone, for the model's ids are theirs; None
+    stands for what is learned anew.
+
+    Raises:
+      UserError: an operation here makes other ids of the run's fields.
+    """
+    statistics, before = folder.statistics(), folder.saved('config')['config'].get('prepare')
+    if before == config.prepare:
+        return statistics
+    held = {}
+    for operation, own in zip(spec.parse(before, prepare), statistics):
+        if operation.vocabularies and operation.learn:
+            held |= dict.fromkeys(operation.vocabularies(own), own)
+    if not held:
         return None
-    there = RunFolder(folder)
-    same = there.saved('config')['config'].get('prepare') == config.prepare
-    return there.statistics() if same else None
+    problem = (
+        f'{folder.path} was trained with the tokens of prepare={before!r}: keep its tokenizers'
+    )
+    return [
+        _vocabulary(operation, held, problem)
+        if operation.vocabularies and operation.learn
+        else None
+        for operation in spec.parse(config.prepare, prepare)
+    ]
+
+
+def _vocabulary(operation: Operation, held: dict[str, Any], problem: str) -> Any:
+    """The statistics among those of fields that an operation can take for its own fields."""
+    why = 'the same fields share another one'
+    different = [own for n, own in enumerate(held.values()) if own not in [*held.values()][:n]]
+    for statistics in different:
+        try:
+            fields = operation.vocabularies(statistics)
+        except UserError as error:
+            why = str(error).removeprefix('prepare: ')
+            continue
+        if all(own == statistics for own in [held[n] for n in fields if n in held] or different):
+            return statistics
+    raise UserError(f'{problem} ({why}; its weights alone are those of nnjax weights export)')
 
 
 def labels(config: ConfigDict, dataset: Dataset, example) -> chain.Labels | None:
@@ -134,3 +175,16 @@ def views(config: ConfigDict) -> str:
                 'use operations that change one example at random'
             )
     return config.tta
+
+
+def check_frames(
+    config: ConfigDict, framed: tuple[str, ...], preparation: Preparation, raw: dict
+) -> None:
+    """An empty text of the fields that the task wants framed is <bos> <eos>; `raw` is the spec."""
+    for field in {*framed} & {*preparation.vocabularies}:
+        found = preparation(empty(raw, 1))
+        if found[field][0, : found[f'{field}_length'][0]].tolist() != [BEGIN, END]:
+            raise UserError(
+                f'{config.task.fn}: the texts of {field!r} must begin with <bos> and end with '
+                f'<eos>: give its tokenizer in prepare={config.prepare!r} begin=True, end=True'
+            )

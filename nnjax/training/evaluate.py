@@ -27,8 +27,8 @@ class Evaluator:
         self._source = source
         small = example_bytes(made.example) * len(source) <= RESIDENT_BYTES
         prepared = made.prepared(source)
-        if small and made.program.cuts:
-            prepared.keep()  # its lengths are read before its batches are
+        if small and lengths.fields(made.example) and not made.config.pack:
+            prepared.keep()  # its lengths are read before its batches are, and what is cut is said
         batches = functools.partial(_batches, made, _buckets(made, prepared))
         if small:
             kept = list(batches())
@@ -56,7 +56,8 @@ class Evaluator:
     def predictions(self, state: State) -> dict[str, np.ndarray]:
         """Every row's predictions, loss, example fields, texts and index, in the split's order.
 
-        Where `prepare` cut texts of a field NAME, NAME_cut says which.
+        Of a field NAME of texts that become tokens, NAME_characters and NAME_bytes are what its
+        predicted tokens spell, see `Spelled`; -1 where a text is cut or has unknown symbols.
         """
         made = self._made
         run = runner.compiled(made.program, made.placement, 'predict_step')
@@ -73,12 +74,15 @@ class Evaluator:
         real = np.flatnonzero(found.pop('mask'))
         real = real[np.argsort(found['index'][real])]
         found = {name: array[real] for name, array in found.items()}
-        raw, cut = {}, {}
+        raw, sizes = {}, {}
         if names := texts.fields(self._source.spec):
             arrays = self._source[found['index']]
             raw = {name: arrays[name] for name in names}
-            cut = {f'{name}_cut': rows for name, rows in made.prepare.cut(arrays).items()}
-        return {**found, **raw, **cut, **predict.readable(made, found, raw)}
+            for name, own in made.prepare.spelled(arrays).items():
+                whole = ~(own.cut | own.unknown)
+                sizes[f'{name}_characters'] = np.where(whole, own.characters, -1)
+                sizes[f'{name}_bytes'] = np.where(whole, own.bytes, -1)
+        return {**found, **raw, **sizes, **predict.readable(made, found, raw)}
 
 
 def _buckets(made: Setup, source: Source) -> list[tuple[Source, np.ndarray, lengths.Cut]]:
@@ -146,6 +150,8 @@ def kept(
 
 def _gallery(made: Setup, source: Source, state: State) -> dict[str, np.ndarray]:
     """The task's own pictures of the first examples."""
+    if not made.task.gallery:
+        return {}
     rows = min(GALLERY, len(source))
     batch = next(pipeline.evaluation_batches(made.prepared(source), rows))
     fields = {n: a for n, a in batch.items() if n != 'index'}

@@ -29,8 +29,8 @@ def generate(
     Sample number i is a function of (seed, i).
 
     Raises:
-      UserError: the run's model reads no tokens one by one, or the prompt has no token or so many
-        that prepare would cut them.
+      UserError: the run's model reads no tokens one by one, or the prompt has no token or more than
+        prepare makes of a text.
     """
     name = made.config.task.get('input', '')
     vocabulary = made.prepare.vocabularies.get(name)
@@ -39,11 +39,12 @@ def generate(
             f'{made.config.model.fn} with {made.config.task.fn} cannot generate: '
             'language models and variational autoencoders can'
         )
-    prepared = made.prepare({name: texts.array([prompt])})
+    raw = {name: texts.array([prompt])}
+    prepared = made.prepare(raw)
     ids = prepared[name][0, : prepared[f'{name}_length'][0]]
-    if len(ids) == prepared[name].shape[1]:  # whether something was cut off is not told
+    if (own := made.prepare.spelled(raw).get(name)) and own.cut[0]:
         raise UserError(
-            f'the prompt fills the {len(ids)} tokens that prepare makes of a text at most: '
+            f'the prompt has more than the {len(ids)} tokens that prepare makes of a text at most: '
             'give its last part alone'
         )
     ids = ids[:-1] if ids[-1] == END else ids
@@ -57,14 +58,17 @@ def generate(
 
         def one(cache, ids):
             logits, cache = apply(cache, ids, method='decode')
-            known = jnp.arange(logits.shape[-1]) < vocabulary.size  # a model may have room for more
-            return jnp.where(known[None], logits, -jnp.inf), cache
+            places = jnp.arange(logits.shape[-1])
+            real = (places >= END) & (places < vocabulary.size)  # a model may have room for more
+            return jnp.where(real[None], logits, -jnp.inf), cache
 
         return decode.sample(one, cache, prompt, length, keys, None, temperature, top_k, top_p, END)
 
     prompts = np.broadcast_to(ids.astype(np.int32), (samples, len(ids)))
     found = run(state, prompts, _keys(seed, samples), np.float32(temperature), np.float32(top_p))
-    return vocabulary.decode(np.asarray(found.ids)).tolist()
+    # Together, for whether a space stands between words depends on both.
+    whole = vocabulary.decode(np.concatenate([prompts, found.ids], 1)).tolist()
+    return [text[len(vocabulary.decode(ids[None])[0]) :] for text in whole]
 
 
 def examples(made: Setup, state: State, samples: int, seed: int = 0) -> np.ndarray:

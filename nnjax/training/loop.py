@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from nnjax import config as configs
 from nnjax.data.preparation import digest
 from nnjax.errors import Interrupted, UserError
-from nnjax.training import hosts, rescue
+from nnjax.training import arrange, hosts, rescue
 from nnjax.training import tensorboard as events
 from nnjax.training.folder import RunFolder
 from nnjax.training.run import Result, Run
@@ -56,7 +56,7 @@ def train(
     if tensorboard:
         events.require()
     goes_on = folder and folder.exists and not force
-    made = setup(config, folder.statistics() if goes_on else None)
+    made = setup(config, arrange.kept(config, folder) if folder and folder.exists else None)
     if goes_on:
         _same_data(folder, made.dataset.train.fingerprint)
     hosts.same('config', json.dumps(configs.to_json(config), sort_keys=True))

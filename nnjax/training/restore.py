@@ -8,7 +8,7 @@ import numpy as np
 
 from nnjax import config as configs
 from nnjax.errors import UserError
-from nnjax.training import runner
+from nnjax.training import arrange, runner
 from nnjax.training.checkpoint import Checkpoints, read
 from nnjax.training.folder import RunFolder
 from nnjax.training.setup import Setup, setup
@@ -46,7 +46,7 @@ def run(
     opened = data or not same or any(path.startswith('data.') for path in overrides or {})
     made = setup(
         config,
-        folder.statistics() if same else None,
+        arrange.kept(config, folder),
         None if opened else folder.description(),
         training=False,
     )

@@ -97,7 +97,9 @@ class Setup:
 
     def prepared(self, source: Source) -> Source:
         """Raw examples to evaluate -> prepared ones, with the fields of the training rows."""
-        made = Prepared(source, self.prepare)
+        splits = {n: getattr(self.dataset, n) for n in ('train', 'valid', 'test')}
+        name = next((n for n, split in splits.items() if split is source), '')
+        made = Prepared(source, self.prepare, name)
         return packing.Apart(made) if self.config.pack else made
 
     def batch_shapes(self, rows: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -137,7 +139,7 @@ def setup(
         if operation.check:
             check.examples(dataset, operation.check, raw)
     preparation = Preparation(operations, dataset.train, statistics or arrange.inherited(config))
-    train = Prepared(dataset.train, preparation)
+    train = Prepared(dataset.train, preparation, 'train')
     small = example_bytes(train.spec) * len(train) <= RESIDENT_BYTES
     train, order, cuts, padding = arrange.rows(config, train, small)
 
@@ -209,18 +211,23 @@ def _trace(made: Setup, training: bool) -> Setup:
         )
         if training:
             jaxpr, (_, train_sums) = jax.make_jaxpr(train, return_shape=True)(state, batch, values)
-        predictions = jax.eval_shape(predict, state, batch, values, 0) if made.program.tta else {}
+        predictions = jax.eval_shape(predict, state, batch, values, 0)  # what is too long, too
     except UserError:
         raise
-    except KeyError as error:
+    except (KeyError, TypeError, ValueError) as error:
+        if made.config.pack:
+            raise UserError(
+                f'pack=True is for language models that are Transformers: {made.config.model.fn} '
+                f'with {made.config.task.fn} takes one example a row; leave out pack'
+            ) from error
+        if not isinstance(error, KeyError):
+            first = (str(error).splitlines() or ['?'])[0]
+            raise UserError(
+                f'{made.config.model.fn} does not fit the data ({_shapes(made.example)}): {first}'
+            ) from error
         raise UserError(
             f'the task wants the field {error} of a batch; the data has: '
             f'{", ".join(made.example)}{_unprepared(made.dataset)}'
-        ) from error
-    except (TypeError, ValueError) as error:
-        first = (str(error).splitlines() or ['?'])[0]
-        raise UserError(
-            f'{made.config.model.fn} does not fit the data ({_shapes(made.example)}): {first}'
         ) from error
     whole = [n for n, a in predictions.items() if not jnp.issubdtype(a.dtype, jnp.floating)]
     if made.program.tta and (whole or not predictions):
@@ -254,6 +261,7 @@ def _check_outputs(made: Setup) -> None:
             f'a column of the table has {most} categories with that of none, the model {room}: '
             f'set --config.model.categories={most}'
         )
+    arrange.check_frames(made.config, made.task.framed, made.prepare, made.dataset.train.spec)
     for field, vocabulary in made.prepare.vocabularies.items():
         name = next(
             (n for n in (f'{field}_vocabulary', 'vocabulary') if n in made.config.model), ''

@@ -8,10 +8,8 @@ vocabulary. Examples to predict may lack a field, as a text to translate lacks i
 
 from typing import Any
 
-import numpy as np
-
 from nnjax import texts
-from nnjax.data.preparation import Operation, Vocabulary
+from nnjax.data.preparation import Operation, Spelled, Vocabulary
 from nnjax.data.source import Arrays
 from nnjax.data.text import tokenizers
 from nnjax.data.text.filling import Filling, Over
@@ -140,13 +138,14 @@ def _operation(
                     arrays[f'{name}_offsets'] = places
         return arrays
 
-    def cut(statistics: Any, arrays: Arrays) -> dict[str, np.ndarray]:
+    def spelled(statistics: Any, arrays: Arrays) -> dict[str, Spelled]:
         encode = made(statistics).encode
-        return {n: filling.cuts(encode(arrays[n].tolist()).counts) for n in names if n in arrays}
+        given = {name: arrays[name].tolist() for name in names if name in arrays}
+        return {name: filling.spelled(encode(found), found) for name, found in given.items()}
 
     def vocabularies(statistics: Any) -> dict[str, Vocabulary]:
         tokenizer = made(statistics)
         decode = lambda ids: texts.array(tokenizers.decode(tokenizer, ids))
         return {name: Vocabulary(tokenizer.size, decode) for name in names}
 
-    return Operation(apply, learn, vocabularies, cut)
+    return Operation(apply, learn, vocabularies, spelled)

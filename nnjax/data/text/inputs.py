@@ -12,20 +12,25 @@ from nnjax.errors import UserError, unknown
 STANDARD = '-'  # in the place of a file
 
 
-def read(inputs: Iterable[str], spec: Mapping[str, tuple]) -> tuple[list[str], Arrays]:
+def read(
+    inputs: Iterable[str], spec: Mapping[str, tuple], field: str = ''
+) -> tuple[list[str], Arrays]:
     """Files -> (a name each, arrays of texts [N]), in the fields of the training split's `spec`.
 
-    A line of a file, or of standard input ('-'), is the first of these fields, and its own name. An
-    object of JSON lines (.jsonl) and a row of a table (.tsv, .csv) have those that they name.
+    A line of a file, or of standard input ('-'), is its own name, and a text of `field`, or of the
+    only one there is. An object of JSON lines (.jsonl) and a row of a table (.tsv, .csv) have those
+    that they name.
 
     Raises:
-      UserError: what cannot be read, naming the line; files of other fields.
+      UserError: what cannot be read, naming the line; files of other fields; lines where `field` is
+        none of several.
     """
     known = texts.fields(spec)
+    field = known[0] if len(known) == 1 else field
     names: list[str] = []
     found: dict[str, list[str]] = {}
     for text in inputs:
-        rows = _records(text, known)
+        rows = _records(text, known, field)
         if found and set(rows[0]) != set(found):
             raise UserError(
                 f'{text} has the fields {", ".join(rows[0])}, those before it {", ".join(found)}'
@@ -54,14 +59,19 @@ def typed(given: Iterable[str], spec: Mapping[str, tuple]) -> tuple[list[str], A
     return [' | '.join(array[0] for array in found.values())], found
 
 
-def _records(text: str, known: list[str]) -> list[dict]:
-    """A file -> its records, each with the same of the `known` fields."""
+def _records(text: str, known: list[str], field: str) -> list[dict]:
+    """A file -> its records, each with the same of the `known` fields; a line is a `field`."""
     path, kind = Path(text), Path(text).suffix.lower()
-    if text == STANDARD:
+    if text == STANDARD or kind not in ('.jsonl', '.tsv', '.tab', '.csv'):
+        if field not in known:
+            raise UserError(
+                f'{text}: lines have one field, this run reads {", ".join(known)}: name them, in a '
+                f".jsonl, .tsv or .csv file or as --text {known[0]}='...'"
+            )
+        if text != STANDARD:
+            return [{field: row} for row in lines.read(path)]
         raw = lines.decoded(sys.stdin.buffer.read(), 'standard input')
-        return [{known[0]: row} for row in lines.split(raw, 'standard input')]
-    if kind not in ('.jsonl', '.tsv', '.tab', '.csv'):
-        return [{known[0]: row} for row in lines.read(path)]
+        return [{field: row} for row in lines.split(raw, 'standard input')]
     rows = lines.objects(path) if kind == '.jsonl' else lines.table(path)
     mine = [name for name in known if name in rows[0]]
     if not mine:

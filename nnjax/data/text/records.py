@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from nnjax import texts
 from nnjax.data import files
 from nnjax.data.source import Arrays, Dataset, Rows, Slice, Source, hold_out, is_share
 from nnjax.errors import UserError, unknown
@@ -72,9 +73,8 @@ def _columns(records, fields, label, group, path) -> Arrays:
             row = [isinstance(value, str) for value in values].index(not isinstance(values[0], str))
             raise UserError(f'{path}, row {row + 1}: {name!r} is a text in some rows only')
         text = kinds.pop()
-        found['label' if name == label else name] = np.array(
-            values, np.dtypes.StringDType() if text and name != label else None
-        )
+        column = texts.array(values) if text else np.array(values)
+        found['label' if name == label else name] = np.array(values) if name == label else column
     return found
 
 

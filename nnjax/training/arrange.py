@@ -11,9 +11,8 @@ from nnjax.data.augment import chain
 from nnjax.data.augment.operation import Always, Keep, Pairwise
 from nnjax.data.description import Described
 from nnjax.data.order import Grouped, Order, Shuffled
-from nnjax.data.preparation import Operation, Preparation, Prepared, empty
+from nnjax.data.preparation import Operation, Prepared
 from nnjax.data.source import Dataset, Source, columns
-from nnjax.data.text.vocabulary import BEGIN, END
 from nnjax.errors import UserError
 from nnjax.training.folder import RunFolder
 
@@ -57,21 +56,6 @@ def rows(
     if not config.buckets:
         return train, _order(config, train, small), (), padding
     return train, lengths.Bucketed(rows, config.batch), cuts, padding
-
-
-def check_rate(config: ConfigDict, dataset: Dataset) -> None:
-    """Operations on sounds are of one rate, the data's.
-
-    Raises:
-      UserError: they are not.
-    """
-    views = spec.parse(config.tta, augment, 'tta')
-    rate = chain.rate([*spec.parse(config.augment, augment), *views])
-    if None not in (rate, dataset.rate) and rate != dataset.rate:
-        raise UserError(
-            f'augment={config.augment!r} reads sounds at {rate} samples a second, those of the data '
-            f'have {dataset.rate}: write rate={dataset.rate} in its operations'
-        )
 
 
 def _order(config: ConfigDict, train: Prepared, small: bool) -> Order:
@@ -175,16 +159,3 @@ def views(config: ConfigDict) -> str:
                 'use operations that change one example at random'
             )
     return config.tta
-
-
-def check_frames(
-    config: ConfigDict, framed: tuple[str, ...], preparation: Preparation, raw: dict
-) -> None:
-    """An empty text of the fields that the task wants framed is <bos> <eos>; `raw` is the spec."""
-    for field in {*framed} & {*preparation.vocabularies}:
-        found = preparation(empty(raw, 1))
-        if found[field][0, : found[f'{field}_length'][0]].tolist() != [BEGIN, END]:
-            raise UserError(
-                f'{config.task.fn}: the texts of {field!r} must begin with <bos> and end with '
-                f'<eos>: give its tokenizer in prepare={config.prepare!r} begin=True, end=True'
-            )

@@ -11,8 +11,8 @@ import numpy as np
 from nnjax import build, texts
 from nnjax.data import lengths, pipeline
 from nnjax.data.source import Arrays, Slice, Source
-from nnjax.training import hosts, predict, runner, step
-from nnjax.training.setup import RESIDENT_BYTES, Setup, check_best, example_bytes
+from nnjax.training import check, hosts, predict, runner, step
+from nnjax.training.setup import RESIDENT_BYTES, Setup, example_bytes
 from nnjax.training.state import State
 
 WORST = 24  # examples of highest loss that are kept as pictures
@@ -135,7 +135,7 @@ def on_the_way(made: Setup, evaluator: Evaluator, state: State) -> dict[str, flo
     """
     found = score(made, evaluator.predictions(state))
     numbers = (name for name, value in found.items() if isinstance(value, float))
-    check_best(made.config, {*made.eval_sums, *numbers})
+    check.best(made.config, {*made.eval_sums, *numbers})
     return found
 
 

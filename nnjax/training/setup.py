@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -132,7 +132,7 @@ def setup(
     if config.batch % config.accumulate:
         raise UserError(f'accumulate={config.accumulate} must divide batch={config.batch}')
 
-    arrange.check_rate(config, dataset)
+    check.rate(config, dataset)
     operations = spec.parse(config.prepare, prepare)
     raw = example_bytes(dataset.train.spec)
     for operation in operations:
@@ -187,7 +187,9 @@ def setup(
         placement=placement,
     )
     made = _trace(made, training)
-    _check_outputs(made)
+    check.metrics(config, made.eval_sums, made.scored, dataset.valid is not None)
+    check.model(config, dataset, preparation)
+    check.frames(config, made.task.framed, preparation, dataset.train.spec)
     if wrong := made.task.check:
         classes = config.model.get('classes')
         check.examples(dataset, lambda arrays: wrong(preparation(arrays), classes), raw)
@@ -205,10 +207,7 @@ def _trace(made: Setup, training: bool) -> Setup:
         seed = np.uint32(made.config.seed)
         state = jax.eval_shape(init, seed, made.batch_shapes(1), values, {})
         eval_sums = jax.eval_shape(evaluate, state, batch, values)
-        jaxpr, train_sums = (
-            '',
-            {**eval_sums, **dict.fromkeys(('lr', 'grad_norm'), eval_sums['loss'])},
-        )
+        jaxpr, train_sums = '', {**eval_sums, **dict.fromkeys(step.ALONE, eval_sums['loss'])}
         if training:
             jaxpr, (_, train_sums) = jax.make_jaxpr(train, return_shape=True)(state, batch, values)
         predictions = jax.eval_shape(predict, state, batch, values, 0)  # what is too long, too
@@ -238,55 +237,6 @@ def _trace(made: Setup, training: bool) -> Setup:
     return dataclasses.replace(
         made, state=state, train_sums=train_sums, eval_sums=eval_sums, jaxpr=str(jaxpr)
     )
-
-
-def _check_outputs(made: Setup) -> None:
-    """The metric that marks the best exists, and the model has an output for every class."""
-    often = made.config.score_every
-    if often and not (made.scored and made.dataset.valid):
-        lacking = 'no validation split' if made.scored else 'a task without scores'
-        raise UserError(f'score_every={often!r}: the run has {lacking}; leave it None')
-    if not often:  # else the first scoring says whether it is a score
-        check_best(made.config, made.eval_sums, '; scores by score_every' * made.scored)
-    labels, classes = made.dataset.labels, made.config.model.get('classes')
-    if labels and classes is not None and classes != len(labels):
-        raise UserError(
-            f'the data has {len(labels)} classes, the model {classes}: '
-            f'set --config.model.classes={len(labels)}'
-        )
-    most = 1 + max(map(len, made.dataset.categories.values()), default=0)  # and none of them
-    room = made.config.model.get('categories')
-    if isinstance(room, int) and room < most:
-        raise UserError(
-            f'a column of the table has {most} categories with that of none, the model {room}: '
-            f'set --config.model.categories={most}'
-        )
-    arrange.check_frames(made.config, made.task.framed, made.prepare, made.dataset.train.spec)
-    for field, vocabulary in made.prepare.vocabularies.items():
-        name = next(
-            (n for n in (f'{field}_vocabulary', 'vocabulary') if n in made.config.model), ''
-        )
-        size = name and made.config.model[name]
-        if size is not None and name and size < vocabulary.size:
-            raise UserError(
-                f'the vocabulary of {field!r} has {vocabulary.size} tokens, the model {size}: '
-                f'set --config.model.{name}={vocabulary.size}'
-            )
-
-
-def check_best(config: ConfigDict, known: Iterable[str], more: str = '') -> None:
-    """The metric that marks the best is among the `known` ones.
-
-    Raises:
-      UserError: it is not; names them, and what `more` there is.
-    """
-    known = sorted(known)
-    _, metric = configs.schema.best(config.best)
-    if metric not in known:
-        raise UserError(
-            f'best={config.best!r}: the task has no metric {metric!r} '
-            f'(it has: {", ".join(known)}{more})'
-        )
 
 
 def _unprepared(dataset: Dataset) -> str:

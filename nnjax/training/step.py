@@ -22,6 +22,7 @@ from nnjax.training import freeze, parallel, paths
 from nnjax.training.state import State
 
 VIEWS = 2**32 - 1  # the number of no step: views have keys of their own
+ALONE = ('lr', 'grad_norm')  # what the train step sums up and evaluation does not
 Sums = dict[str, tuple[jax.Array, jax.Array]]  # name -> (sum of values * weights, sum of weights)
 
 

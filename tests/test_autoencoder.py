@@ -179,6 +179,7 @@ def test_the_task_reconstructs_what_was_whole():
     assert np.allclose(found, wanted, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'name, titles',
     [

@@ -89,6 +89,7 @@ def named(state) -> dict[str, np.ndarray]:
     return paths.flatten({'params': state.params, **state.model_state})
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_best_of_another(source):
     folder, result = source
     state, line = start(net(init_from=str(folder), seed=5))

@@ -151,12 +151,14 @@ def test_accumulation_equals_the_large_batch(alone):
     assert difference(alone.state.params, other.state.params) < 1e-5
 
 
+@pytest.mark.slow
 def test_streamed_is_resident(alone, monkeypatch):
     monkeypatch.setattr('nnjax.training.setup.RESIDENT_BYTES', 0)
     other = nnjax.train(config(augment=MIX, batch=20, total='6 steps', **SGD))
     assert difference(alone.state.params, other.state.params) < 1e-5
 
 
+@pytest.mark.slow
 def test_what_is_shown_is_what_is_trained_on():
     made = setup(config(augment=MIX, batch=20))
     whole = feed.augmented(made, 3, 20)

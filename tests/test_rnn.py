@@ -144,6 +144,7 @@ def test_what_is_asked_changes_its_own_vector_alone():
     near(embed.apply(variables, ids), table[ids].at[0, 4].add(mark))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('model', [RNN, TransformerEncoder])
 def test_models_read_what_is_asked(model):
     model = model(classes=2, pool='none', vocabulary=9, asked=True)

@@ -102,6 +102,7 @@ def asked(url, sampler, seed=0, batches=4, fresh=False) -> list[dict]:
     return points
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('sampler', ['tpe', 'cmaes', 'random', 'nsga2'])
 def test_suggestions_follow_from_the_storage_and_the_seed(sampler, tmp_path):
     """Whichever process asks, and whatever it asked before."""
@@ -198,6 +199,7 @@ def pruned(tmp_path_factory):
     return run(Search(trials=12, batch=4, prune='halving'), folder), folder
 
 
+@pytest.mark.slow
 def test_a_search_finds_a_learning_rate(whole):
     result, _ = whole
     values = sorted((row.valid.mean for row in result.rows), reverse=True)
@@ -274,6 +276,7 @@ def test_a_killed_search_goes_on_with_the_same_trials(
     assert told(folder) == told((whole if prune == 'none' else pruned)[1])
 
 
+@pytest.mark.slow
 def test_a_kill_between_two_tells(whole, tmp_path, monkeypatch):
     how, folder = Search(trials=12, batch=4), tmp_path / 'killed'
     tell, count = Study.tell, iter(range(100))
@@ -351,6 +354,7 @@ def test_a_score_that_is_not_there_is_told_at_the_first_scoring(more, how, messa
     assert len(str(error.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_several_objectives_are_read_at_the_best_step(tmp_path):
     lines = []
     how = Search(trials=9, batch=3, objectives=('max accuracy', 'min loss', 'min parameters'))
@@ -378,6 +382,7 @@ def test_a_point_asked_twice_runs_once(tmp_path):
     assert all(by_value[t.params['optim.lr']] == t.value for t in study.trials)
 
 
+@pytest.mark.slow
 def test_a_trial_of_several_seeds_is_their_mean(tmp_path):
     result = run(Search(trials=4, batch=2, seeds=2), tmp_path / 'w', runner='lanes')
     assert [point['seed'] for point in result.points] == [0, 1] * 4
@@ -492,6 +497,7 @@ def test_what_differs_from_the_study_or_the_folder_is_told(whole, tmp_path):
         run(Search(storage=f'sqlite:///{tmp_path}/own.db'), tmp_path / 'w')
 
 
+@pytest.mark.slow
 def test_a_folder_whose_storage_is_lost_is_told(tmp_path):
     run(Search(trials=2, batch=2), tmp_path / 'w')
     (tmp_path / 'w' / 'optuna.db').unlink()

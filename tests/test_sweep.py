@@ -58,6 +58,7 @@ QUICK = {**dict.fromkeys(USUAL, pytest.mark.slow), 'sgd': [], 'adafactor': []}  
 RATES = {'sgd': 0.1, 'lion': 0.001, 'adagrad': 0.05}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'name, each',
     [('adamw', 1)] + [pytest.param(n, 2, marks=QUICK.get(n, pytest.mark.heavy)) for n in NAMES],
@@ -80,6 +81,7 @@ def test_a_lane_is_its_solo_run(name, each):
     assert difference(mine, alone.params) < 1e-5
 
 
+@pytest.mark.slow
 def test_lanes_over_eight_devices_are_the_lanes_of_one():
     points = sweeps.seeds(sweeps.product({'optim.lr': [0.01, 0.003, 0.03]}), 4)
     one, first = driven(config(), points)
@@ -90,6 +92,7 @@ def test_lanes_over_eight_devices_are_the_lanes_of_one():
     )
 
 
+@pytest.mark.slow
 def test_streamed_lanes_are_the_resident_ones(monkeypatch):
     points = sweeps.seeds(sweeps.product({'optim.lr': [0.01, 0.003]}), 2)
     resident, _ = driven(config(), points)
@@ -118,6 +121,7 @@ def test_what_makes_another_program_makes_another_group():
         assert len(values) == 1
 
 
+@pytest.mark.slow
 def test_records_are_those_of_solo_runs(tmp_path):
     c = config()
     points = [{'optim.lr': 0.01, 'seed': 1}, {'optim.lr': 0.003, 'seed': 2}]
@@ -224,6 +228,7 @@ def test_patience_waits_for_a_score_as_a_solo_run_does():
     assert 12 < ends[1]['step'] < 48
 
 
+@pytest.mark.slow
 def test_halving_drops_the_worse_at_each_rung():
     c = config(total='48 steps', eval_every='4 steps')
     axes = {'optim.lr': [10.0**-n for n in (1, 2, 3, 4, 5, 6, 7, 8, 9)]}
@@ -251,6 +256,7 @@ def test_lanes_are_not_ranked_by_a_score_that_was_not_measured(how):
     assert min(acted) == (0, 12) and not any(step == 6 for _, step in acted)
 
 
+@pytest.mark.slow
 def test_halving_compares_programs_too():
     axes = {'model.hidden': [(16,), (8,)], 'optim.lr': [0.01, 1e-6]}
     c = config(total='24 steps')
@@ -275,6 +281,7 @@ def test_a_population_copies_the_better_with_changed_numbers():
     assert last[0] < alone[0] and last[3] < alone[3]
 
 
+@pytest.mark.slow
 def test_what_a_population_ends_with_is_what_the_table_and_the_winner_say(tmp_path):
     """Numbers stay in their fields' ranges; a length of training stays one, and of whole steps."""
     c = config(total='16 steps', eval_every='4 steps', best='max accuracy')

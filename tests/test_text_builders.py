@@ -322,6 +322,7 @@ def debian(name: str):
         pytest.skip(str(error))
 
 
+@pytest.mark.slow
 def test_wordnet_has_25_classes():
     made = debian('wordnet_glosses')
     assert len(made.train) + len(made.test) == 81_419 and len(made.labels) == 25

@@ -173,6 +173,7 @@ def test_a_translation_is_learned_scored_and_written(tmp_path):
     assert rows[0]['score'] >= rows[0]['score_2']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('search', ['greedy', 'sample'])
 def test_other_searches_give_texts_that_depend_on_no_other_row(search, tmp_path):
     c = echo(tmp_path, '2 epochs')
@@ -257,6 +258,7 @@ def letters(path):
     return c
 
 
+@pytest.mark.slow
 def test_a_language_model_generates_what_it_has_read(tmp_path):
     result = nnjax.train(letters(tmp_path), tmp_path / 'run')
     assert result.metrics['bits_per_character'] < 0.2
@@ -274,6 +276,7 @@ def test_a_language_model_generates_what_it_has_read(tmp_path):
         generate.generate(made, state, 'abcd' * 4, 4)
 
 
+@pytest.mark.slow
 def test_what_cut_texts_lose_is_not_scored(tmp_path):
     """Bits a character are those of texts that were read to their ends, every symbol."""
     rows = [{'text': 'abcd' * n} for n in (2, 2, 2, 2, 9, 9, 3, 3)]
@@ -307,6 +310,7 @@ def test_words_go_on_behind_a_space(tmp_path):
     assert found[0] == ' ' and set(found.split()) <= set('in the beginning god'.split())
 
 
+@pytest.mark.slow
 def test_packed_letters_train_alike(tmp_path):
     """Packed rows of whole texts: positions and attention start anew in each."""
     c = letters(tmp_path)

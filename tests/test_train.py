@@ -154,6 +154,7 @@ def test_fsdp_shards_parameters_and_optimizer_state():
     assert len(sharded) >= 2  # Adam's two moments of the kernel
 
 
+@pytest.mark.slow
 def test_accumulation_equals_the_large_batch():
     whole = nnjax.train(config(batch=64))
     parts = nnjax.train(config(batch=64, accumulate=4))
@@ -162,6 +163,7 @@ def test_accumulation_equals_the_large_batch():
     assert difference(whole.state.params, both.state.params) < 2e-6
 
 
+@pytest.mark.slow
 def test_chunks_and_single_steps_give_the_same_numbers(monkeypatch):
     from nnjax.training import runner, setup
 
@@ -224,6 +226,7 @@ def test_a_finished_run_says_so_and_changes_nothing(tmp_path):
     assert (tmp_path / 'metrics.jsonl').read_bytes() == before
 
 
+@pytest.mark.slow
 def test_resume_on_other_devices(tmp_path):
     whole = nnjax.train(config(), tmp_path / 'a')
     for mode, devices in (('pmap', 8), ('fsdp', 4)):
@@ -337,6 +340,7 @@ def test_moving_average_is_evaluated_instead_of_the_parameters():
     assert same(result.state.best_params, result.state.ema)
 
 
+@pytest.mark.slow
 def test_bfloat16_learns_and_keeps_float32_parameters():
     result = nnjax.train(config(precision='bfloat16', total='400 steps'))
     assert {x.dtype for x in jax.tree.leaves(result.state.params)} == {np.dtype('float32')}
@@ -415,6 +419,7 @@ def test_twenty_kills_lose_nothing(tmp_path, root):
     assert timeless(resumed.records) == timeless(json.loads(json.dumps(whole.records)))
 
 
+@pytest.mark.slow
 def test_devices_that_do_not_divide_the_batch_change_nothing():
     """The rows that fill it up have no part in batch normalisation either."""
     c = nnjax.load_config(
@@ -444,6 +449,7 @@ def test_what_is_forced_is_what_the_folder_says(tmp_path):
     assert 'scale(16)' in (tmp_path / 'config-24.json').read_text()
 
 
+@pytest.mark.slow
 def test_without_a_number_on_validation_the_last_parameters_count(tmp_path):
     """A validation label beyond the classes: no evaluation says which parameters are best."""
     x = np.random.default_rng(0).normal(size=(80, 4)).astype(np.float32)

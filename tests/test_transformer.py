@@ -212,6 +212,7 @@ def test_sinusoids_are_the_papers():
         near(found[:, 2 * i + 1], np.cos(angle), 1e-5)
 
 
+@pytest.mark.slow
 def test_dropout_of_a_shorter_bucket_is_that_of_the_longer():
     model = TransformerEncoder(**SMALL, vocabulary=9, dropout=0.5)
     ids, lengths = tokens(0, 3, 8), np.array([2, 5, 3], np.int32)
@@ -225,6 +226,7 @@ def test_dropout_of_a_shorter_bucket_is_that_of_the_longer():
     assert np.abs(dropped(8, 1) - dropped(8, 2)).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_rematerialisation_changes_no_number():
     ids, lengths = tokens(0, 2, 5), np.array([5, 3], np.int32)
     gradients = []

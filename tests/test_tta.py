@@ -65,6 +65,7 @@ def test_two_views_are_the_mean_of_the_image_and_its_mirror():
 TTA = 'noise(0.2) | translate(1) | rotate(5)'
 
 
+@pytest.mark.slow
 def test_views_are_a_function_of_the_seed_and_the_example():
     found = [
         probabilities(*ready(tta=TTA, eval_batch=rows, **more))
@@ -172,6 +173,7 @@ def nnjax(capsys, *argv):
     return captured.out
 
 
+@pytest.mark.slow
 def test_the_commands_take_it_for_a_run_folder(capsys, tmp_path):
     folder = f'--workdir={tmp_path / "run"}'
     tta = ['--config.tta=translate(2)', '--config.tta_views=3']

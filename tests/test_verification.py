@@ -229,6 +229,7 @@ def experiment(**fields):
     return c
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('loss', ['triplet', 'contrastive'])
 def test_pairs_are_those_of_all_devices(loss):
     """A batch over four devices, one padded row among them, is the batch on one."""
@@ -264,6 +265,7 @@ def test_a_loss_of_directions_without_them_is_one_line(loss):
     assert setup(c).train_sums.keys() == {'loss', 'ranking', 'lr', 'grad_norm'}
 
 
+@pytest.mark.slow
 def test_a_pair_and_a_gallery_by_command(tmp_path, capsys):
     c = experiment(loss='contrastive')
     split = c.data.data.train

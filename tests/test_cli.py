@@ -352,7 +352,7 @@ BAD = [
     ('set', ['freeze=('], 'no regular expression'),
     ('set', ['init_from=nowhere'], 'it does not exist'),
     ('set', ['init_from={tmp}/words.npy'], 'neither a run folder nor a .safetensors file'),
-    ('set', ['init_from={tmp}/words.safetensors'], 'cannot be read'),
+    ('set', ['init_from={tmp}/words.safetensors'], 'is damaged'),
     ('set', ['init_from={run}', 'model.hidden=(16,)'], 'Dense_0/bias is [256] in it, [16] here'),
     ('set', ['init_from={run}', 'model.hidden=(256, 256)'], 'Dense_2/bias is missing in it'),
     ('set', ['init_from={run}', 'init_fresh=Dens_1'], 'nearest: Dense_1'),

@@ -203,8 +203,8 @@ def test_arrays_are_kept_of_one_format(monkeypatch):
 
 
 def test_an_interrupt_leaves_no_file(tmp_path, monkeypatch):
-    def interrupted(path, **arrays):
-        path.write_bytes(b'half')
+    def interrupted(file, **arrays):
+        file.write(b'half')
         raise KeyboardInterrupt
 
     monkeypatch.setattr(np, 'savez', interrupted)

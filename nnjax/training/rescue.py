@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from nnjax.errors import UserError
+from nnjax.errors import Diverged, Interrupted, UserError
 from nnjax.training import hosts
 
 
@@ -20,6 +20,8 @@ def saving(run: Any) -> Iterator[None]:
     """
     try:
         yield
+    except (Diverged, Interrupted):  # the data can be read
+        raise
     except UserError as error:
         if not run.step or hosts.many() or not run.save():
             raise

@@ -5,8 +5,9 @@
 Each contender is a process of its own with its own default threads; they take turns of about half a
 second. `detector` is a training step of `digit_scenes` (VGG-11 at a quarter of its width, 64 images of
 64x64), `embedder` one of `synthetic_faces` (128 images of 32x32, ArcFace over 450 identities), both
-with Adam; `suppress` finds the 100 best of 1,000 boxes in each of 64 images by class-wise suppression,
-in PyTorch as a loop over those found on all images at once. Of PyTorch the faster of all threads and one counts.
+with Adam; `suppress` finds the 100 best of 1,000 boxes in each of 64 images by class-wise
+suppression, in PyTorch as a loop over those found on all images at once. Of PyTorch the faster of
+all threads and one counts.
 """
 
 import statistics

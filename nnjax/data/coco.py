@@ -59,7 +59,8 @@ def split(
 
     A source has 'image' uint8 [H, W, C], 'boxes' float32 [most, 4], (top, left, bottom, right) as
     shares of the picture, and 'label' int32 [most], -1 where there is no object; 'crowd' int32
-    [most] is the class of a box that holds a crowd (iscrowd), whose label is -1. Small splits are kept decoded under the cache folder.
+    [most] is the class of a box that holds a crowd (iscrowd), whose label is -1. Small splits are
+    kept decoded under the cache folder.
 
     Args:
       root: the folder.

@@ -83,8 +83,9 @@ def source(
 ) -> Source:
     """Files and the other fields of their examples -> a source; small sets are kept decoded.
 
-    Every file's header is read. `names` are the files as the set calls them, wherever it lies; `owner` is what messages call the set; `cut` says whether a sound
-    that is longer than `seconds` is cut or refused.
+    Every file's header is read. `names` are the files as the set calls them, wherever it lies;
+    `owner` is what messages call the set; `cut` says whether a sound that is longer than `seconds`
+    is cut or refused.
     """
     good, headers, first = [], [], ''
     for number, path in enumerate(paths):

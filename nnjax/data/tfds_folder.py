@@ -34,9 +34,8 @@ class Opened(NamedTuple):
 def rate(path: Path) -> int | None:
     """Samples a second of the sounds of a folder, where it says so."""
     try:
-        features = json.loads((path / 'features.json').read_text('utf-8'))['featuresDict'][
-            'features'
-        ]
+        text = (path / 'features.json').read_text('utf-8')
+        features = json.loads(text)['featuresDict']['features']
         heard = [f['audio'] for f in features.values() if f.get('pythonClassName') == AUDIO]
         return int(heard[0]['sampleRate']) if heard else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -8,6 +8,7 @@ import numpy as np
 
 from nnjax import texts
 from nnjax.data import pipeline
+from nnjax.data.description import SPLITS
 from nnjax.errors import UserError
 from nnjax.training import step
 from nnjax.training.setup import RESIDENT_BYTES, Setup, example_bytes
@@ -27,7 +28,7 @@ def check(made: Setup) -> None:
     if made.task.fits is None:
         return
     run = jax.jit(functools.partial(_counts, made))
-    for split in ('train', 'valid', 'test'):
+    for split in SPLITS:
         source = getattr(made.dataset, split)
         small = source and example_bytes(made.example) * len(source) <= RESIDENT_BYTES
         if not small and not (source and made.program.cuts):

@@ -68,7 +68,8 @@ def generate(
     found = run(state, prompts, _keys(seed, samples), np.float32(temperature), np.float32(top_p))
     # Together, for whether a space stands between words depends on both.
     whole = vocabulary.decode(np.concatenate([prompts, found.ids], 1)).tolist()
-    return [text[len(vocabulary.decode(ids[None])[0]) :] for text in whole]
+    given = len(vocabulary.decode(ids[None])[0])
+    return [text[given:] for text in whole]
 
 
 def examples(made: Setup, state: State, samples: int, seed: int = 0) -> np.ndarray:

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from nnjax import build, duration, texts
 from nnjax import config as configs
 from nnjax.data import packing, prepare, spec
+from nnjax.data.description import SPLITS
 from nnjax.data.order import Order
 from nnjax.data.preparation import Preparation, Prepared
 from nnjax.data.source import Dataset, Slice, Source
@@ -97,8 +98,7 @@ class Setup:
 
     def prepared(self, source: Source) -> Source:
         """Raw examples to evaluate -> prepared ones, with the fields of the training rows."""
-        splits = {n: getattr(self.dataset, n) for n in ('train', 'valid', 'test')}
-        name = next((n for n, split in splits.items() if split is source), '')
+        name = next((n for n in SPLITS if getattr(self.dataset, n) is source), '')
         made = Prepared(source, self.prepare, name)
         return packing.Apart(made) if self.config.pack else made
 

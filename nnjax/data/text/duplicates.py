@@ -16,8 +16,8 @@ def groups(texts: Sequence[str], share: float = 0.5) -> np.ndarray:
     """Texts -> int [N]: a number for each group of texts that are linked by near-duplicates.
 
     Two texts are near-duplicates where they have the same words, or where those runs of four words
-    that both have are at least `share` of those that one has. A run links the first
-    texts that have it, at most COMMON: of those behind them it says nothing.
+    that both have are at least `share` of those that one has. A run links the first texts
+    that have it, at most COMMON: of those behind them it says nothing.
     """
     parent = list(range(len(texts)))
 

@@ -17,8 +17,8 @@ class Filling:
     """What happens to rows that are shorter or longer than `length`.
 
     Shorter ones are filled up with 0. Of longer ones the last tokens are left out, which is said
-    with their number, once in a `split`, or they are refused. A row of no token is one unknown token, so that no
-    length is 0. `begin` and `end` are counted in `length`.
+    with their number, once in a split, or they are refused. A row of no token is one unknown token,
+    so that no length is 0. `begin` and `end` are counted in `length`.
     """
 
     def __init__(self, length: int, over: Over, begin: bool = False, end: bool = False):

@@ -4,8 +4,13 @@ import os
 import tempfile
 from pathlib import Path
 
-os.environ['XLA_FLAGS'] = '--xla_force_host_platform_device_count=8 ' + os.environ.get(
-    'XLA_FLAGS', ''
+# What tests run is small: compiling it without LLVM's optimisations saves a third of their time.
+os.environ['XLA_FLAGS'] = ' '.join(
+    [
+        '--xla_force_host_platform_device_count=8',
+        '--xla_backend_optimization_level=0',
+        os.environ.get('XLA_FLAGS', ''),
+    ]
 )
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 if 'PYTEST_XDIST_WORKER' in os.environ:  # the workers are the threads

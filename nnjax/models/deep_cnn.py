@@ -49,10 +49,13 @@ class DeepCNN(nn.Module):
                 dtype=self.dtype,
                 name=f'conv{number}',
             )(x)
-            x = layers.norm(self.norm, relu=True, name=f'norm{number}')(x, train)
-            if number in self.pools:
+            pooled = number in self.pools
+            if pooled:
                 self._check_pool(shape, x.shape, number)
-                x = layers.Dropout(self.dropout)(layers.max_pool(x, 2), train)
+            pool = 2 if pooled else 1
+            x = layers.norm(self.norm, relu=True, pool=pool, name=f'norm{number}')(x, train)
+            if pooled:
+                x = layers.Dropout(self.dropout)(x, train)
         x = x.reshape(len(x), -1)
         for number, width in enumerate(self.dense, 1):
             x = layers.Dense(

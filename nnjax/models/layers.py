@@ -103,6 +103,9 @@ class BatchNorm(nn.Module):
 
     Attributes:
       relu: whether the positive part is taken, which costs nothing here.
+      pool: side of the 2-D windows whose maximum is taken after that, for less than it costs alone.
+      shift: whether there is a parameter 'shift', the bias of the layer before: the batch's mean
+        takes it away again, so it is only added to the moving average.
       momentum: share of the moving averages that a step keeps.
       epsilon: added to the variance.
       scale_init: initial values of the scale.
@@ -110,6 +113,8 @@ class BatchNorm(nn.Module):
     """
 
     relu: bool = False
+    pool: int = 1
+    shift: bool = False
     momentum: float = 0.9
     epsilon: float = 1e-5
     scale_init: Callable[..., jax.Array] = nn.initializers.ones
@@ -117,21 +122,24 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """x [N, ..., C] -> the same shape."""
+        """x [N, ..., C] -> the same shape, but for the pool."""
         channels = x.shape[-1:]
         x = x if self.dtype is None else x.astype(self.dtype)
         scale = self.param('scale', self.scale_init, channels, jnp.float32)
         bias = self.param('bias', nn.initializers.zeros, channels, jnp.float32)
         mean = self.variable('batch_stats', 'mean', jnp.zeros, channels, jnp.float32)
         variance = self.variable('batch_stats', 'var', jnp.ones, channels, jnp.float32)
+        shift = self.param('shift', nn.initializers.zeros, channels) if self.shift else 0
         if not train:
+            average = mean.value - shift
             return normalize.apply_norm(
-                x, mean.value, variance.value, scale, bias, self.epsilon, self.relu
+                x, average, variance.value, scale, bias, self.epsilon, self.relu, self.pool
             )
         part = shards.current()
         y, *found = normalize.batch_norm(
-            x, scale, bias, self.epsilon, self.relu, part.axis, part.real
+            x, scale, bias, self.epsilon, self.relu, part.axis, part.real, self.pool
         )
+        found[0] += shift
         if not self.is_initializing():
             for average, now in zip((mean, variance), found):
                 average.value = self.momentum * average.value + (1 - self.momentum) * now
@@ -170,11 +178,16 @@ class GroupNorm(LayerNorm):
 def norm(kind: Norm, **fields: Any) -> Callable[..., jax.Array]:
     """The normalisation of this name as a layer (x, train) -> x; `fields` are its own.
 
-    'none' only takes the positive part, where relu=True.
+    With pool=N the maxima of its windows NxN; 'none' only takes the positive part, where relu=True.
     """
-    if kind == 'none':
-        return lambda x, train=False: jax.nn.relu(x) if fields.get('relu') else x
-    return {'batch': BatchNorm, 'layer': LayerNorm, 'group': GroupNorm}[kind](**fields)
+    if kind == 'batch':
+        return BatchNorm(**fields)
+    side = fields.pop('pool', 1)
+    if kind != 'none':
+        layer = {'layer': LayerNorm, 'group': GroupNorm}[kind](**fields)
+    else:
+        layer = lambda x, train=False: jax.nn.relu(x) if fields.get('relu') else x
+    return layer if side == 1 else lambda x, train=False: max_pool(layer(x, train), side)
 
 
 def scaled(width: int, factor: float) -> int:

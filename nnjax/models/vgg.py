@@ -51,11 +51,13 @@ class VGG(nn.Module):
         images.check(self, x.shape, 'conv1_1')
         found = []
         for stage, count in enumerate(CONVOLUTIONS[self.depth], 1):
+            side = 2 if min(x.shape[1:3]) >= 2 else 1
             for number in range(1, count + 1):
-                x = self._unit(x, CHANNELS[stage - 1], f'{stage}_{number}', train)
-            found.append(x)
-            if min(x.shape[1:3]) >= 2:
-                x = layers.max_pool(x, 2)
+                pool = side if number == count and not maps else 1
+                x = self._unit(x, CHANNELS[stage - 1], f'{stage}_{number}', pool, train)
+            if maps:
+                found.append(x)
+                x = layers.max_pool(x, side)
         if maps:
             return tuple(found)
         if self.head == 'classic':
@@ -73,14 +75,17 @@ class VGG(nn.Module):
             x = layers.Dropout(self.dropout)(x.mean((1, 2)), train)
         return layers.Dense(self.classes, dtype=self.dtype, name='head')(x).astype(jnp.float32)
 
-    def _unit(self, x, channels, number, train):
-        """A convolution, its normalisation and relu."""
+    def _unit(self, x, channels, number, pool, train):
+        """A convolution, its normalisation and relu, and a pool."""
+        batch = self.norm == 'batch'
         x = layers.Conv(
             layers.scaled(channels, self.width),
             (3, 3),
             padding=1,
+            use_bias=not batch,
             kernel_init=layers.he_normal,
             dtype=self.dtype,
             name=f'conv{number}',
         )(x)
-        return layers.norm(self.norm, relu=True, name=f'norm{number}')(x, train)
+        fields = {'relu': True, 'pool': pool, 'name': f'norm{number}'}
+        return layers.norm(self.norm, **fields, **({'shift': True} if batch else {}))(x, train)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from nnjax.ops.native import normalize as native
+from nnjax.ops.pool import max_pool
 
 
 def batch_norm(
@@ -22,6 +23,7 @@ def batch_norm(
     relu: bool = False,
     axis: str | None = None,
     real: jax.Array | None = None,
+    pool: int = 1,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """x [..., C], scale, bias [C] -> y like x, mean [C], variance [C] (Ioffe and Szegedy, 2015).
 
@@ -35,16 +37,17 @@ def batch_norm(
       relu: whether y is the positive part of that.
       axis: name of the device axis whose devices share the statistics, or None.
       real: [N], 0 for a row that has no part in the statistics, else 1; None where all have.
+      pool: side of the windows, side by side, of which y has the maxima alone.
     """
     if real is None:
-        return _whole(x, scale, bias, epsilon, relu, axis)
+        return _whole(x, scale, bias, epsilon, relu, axis, pool)
     each = tuple(range(1, x.ndim - 1))  # few batches have such rows: XLA's own passes will do
     x = jnp.where(_rows(real, x), x, jnp.zeros((), x.dtype))
     wide = x.astype(jnp.float32)
     mean = batch_mean(jnp.mean(wide, each), axis, real)
     offset = wide - mean.reshape((1,) * (x.ndim - 1) + mean.shape)
     variance = batch_mean(jnp.mean(jnp.square(offset), each), axis, real)
-    y = apply_norm(x, mean, variance, scale, bias, epsilon, relu)
+    y = apply_norm(x, mean, variance, scale, bias, epsilon, relu, pool)
     return y, lax.stop_gradient(mean), lax.stop_gradient(variance)
 
 
@@ -53,44 +56,62 @@ def _rows(real, x):
     return (real > 0).reshape(real.shape + (1,) * (x.ndim - 1))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5))
-def _whole(x, scale, bias, epsilon, relu, axis):
-    return _forward(x, scale, bias, epsilon, relu, axis)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4, 5, 6))
+def _whole(x, scale, bias, epsilon, relu, axis, pool):
+    return _forward(x, scale, bias, epsilon, relu, axis, pool)[0]
 
 
-def apply_norm(x, mean, variance, scale, bias, epsilon: float = 1e-5, relu: bool = False):
+def apply_norm(
+    x, mean, variance, scale, bias, epsilon: float = 1e-5, relu: bool = False, pool: int = 1
+):
     """x [..., C] normalised by given statistics [C], as `batch_norm` does."""
+    x = _extreme(x, scale, pool)
     wide = lambda v: v.reshape((1,) * (x.ndim - 1) + v.shape)
     gain = scale * lax.rsqrt(variance + epsilon)
     y = (x.astype(jnp.float32) - wide(mean)) * wide(gain) + wide(bias)
     return (jnp.maximum(y, 0) if relu else y).astype(x.dtype)
 
 
-def _forward(x, scale, bias, epsilon, relu, axis):
+def _extreme(x, scale, pool):
+    """Of each window the number that becomes its maximum: the least where the scale is negative.
+
+    So the pool comes before the normalisation, and what follows touches a quarter of the numbers.
+    """
+    if pool == 1:
+        return x
+    sign = jnp.where(lax.stop_gradient(scale) < 0, -1, 1).astype(x.dtype)
+    sign = sign.reshape((1,) * (x.ndim - 1) + sign.shape)
+    return sign * max_pool(sign * x, pool)
+
+
+def _forward(x, scale, bias, epsilon, relu, axis, pool):
     mean, variance = native.moments(x)
     if axis:  # every device has as many rows
         whole = lax.pmean(mean, axis)
         variance = lax.pmean(variance + jnp.square(mean - whole), axis)
         mean = whole
-    y = apply_norm(x, mean, variance, scale, bias, epsilon, relu)
-    return (y, mean, variance), (x, mean, variance, scale, bias)
+    top = _extreme(x, scale, pool)
+    y = apply_norm(top, mean, variance, scale, bias, epsilon, relu)
+    return (y, mean, variance), (x, top, mean, variance, scale, bias)
 
 
-def _backward(epsilon, relu, axis, saved, cotangents):
-    x, mean, variance, scale, bias = saved
+def _backward(epsilon, relu, axis, pool, saved, cotangents):
+    x, top, mean, variance, scale, bias = saved
     dy = cotangents[0]
     wide = lambda v: v.reshape((1,) * (x.ndim - 1) + v.shape)
     rstd = lax.rsqrt(variance + epsilon)
     gain = scale * rstd
     # The sums over this device's rows of g and of g (x - mean), g what reaches the line before relu.
-    plain, centred = native.sums(dy, x, mean, gain, bias, relu)
+    plain, centred = native.sums(dy, top, mean, gain, bias, relu)
     count = x.size // x.shape[-1]
     both = jnp.stack([plain, centred]) / count
     mean_plain, mean_centred = lax.pmean(both, axis) if axis else both
-    offset = x.astype(jnp.float32) - wide(mean)
-    g = dy.astype(jnp.float32)
+    g = dy
     if relu:
-        g = jnp.where(offset * wide(gain) + wide(bias) > 0, g, 0)
+        line = (top.astype(jnp.float32) - wide(mean)) * wide(gain) + wide(bias)
+        g = jnp.where(line > 0, g, jnp.zeros((), g.dtype))
+    g = jax.vjp(lambda x: _extreme(x, scale, pool), x)[1](g)[0].astype(jnp.float32)
+    offset = x.astype(jnp.float32) - wide(mean)
     dx = wide(gain) * (g - wide(mean_plain) - offset * wide(jnp.square(rstd) * mean_centred))
     return dx.astype(x.dtype), centred * rstd, plain
 

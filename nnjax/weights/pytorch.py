@@ -59,6 +59,7 @@ def _vgg(model: VGG) -> tuple:
 
     head = 'classifier.6' if model.head == 'classic' else 'classifier'
     return (
+        (r'^norm(\d_\d)\.shift', r'conv\1.bias'),
         (r'(conv|norm)(\d)_(\d)', place),
         (r'^dense1', 'classifier.0'),
         (r'^dense2', 'classifier.3'),

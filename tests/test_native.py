@@ -15,7 +15,7 @@ import nnjax
 from nnjax import models
 from nnjax.config import bind
 from nnjax.ops.convolution import convolution
-from nnjax.ops.native import library
+from nnjax.ops.native import library, winograd
 from nnjax.ops.product import product
 from nnjax.training import runner
 from tests.test_train import config, difference
@@ -100,6 +100,34 @@ def test_convolution_is_exact(case, dtype):
     actual = value_and_gradients(lambda x, w: convolution(x, w, **fields), x, w)
     assert all(a.dtype == dtype for a in actual)
     assert_close(actual, exact(stock, x, w), dtype)
+
+
+@needs_kernels
+@few
+@given(
+    st.tuples(st.integers(1, 5), st.integers(3, 11), st.integers(3, 11)),
+    st.sampled_from([(32, 48), (48, 32), (64, 64)]),
+    st.tuples(*[st.integers(0, 2)] * 4),
+    st.sampled_from([1, 3]),
+)
+def test_fewer_products_are_exact(shape, channels, pads, threads):
+    """Whatever is cut off a tile, by images of odd sides or by padding, and however work is shared."""
+    x, w = normal(0, (*shape, channels[0])), normal(1, (3, 3, *channels))
+    pads = [pads[:2], pads[2:]]
+    slide = lambda x, w: convolution(x, w, (1, 1), pads)
+    stock = lambda x, w: lax.conv_general_dilated(
+        x, w, (1, 1), pads, dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd, 'FEWEST', 1)
+        patch.setattr(winograd, 'SAVED', 0)
+        patch.setattr(library, 'PIECE', 1)
+        patch.setattr(library, 'threads', lambda: threads)
+        jax.clear_caches()
+        for target in ('WinogradY', 'WinogradX', 'WinogradW'):
+            both = lambda x, w: value_and_gradients(slide, x, w)
+            assert target in jax.jit(both).lower(x, w).as_text()
+        assert_close(value_and_gradients(slide, x, w), exact(stock, x, w), 'float32')
 
 
 @needs_kernels

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from nnjax.ops.native import library
+from nnjax.ops.native import library, winograd
 from nnjax.ops.native.primitive import Bilinear
 
 
@@ -108,13 +108,17 @@ def _native(result: str, a, b, g: Geometry) -> jax.Array | None:
     shapes = _shapes(result, a, b, g)
     flops = 2 * math.prod(shapes[2]) * math.prod(shapes[1][:3])
     pieces = library.pieces(shapes[0][0], flops)
+    out = jax.ShapeDtypeStruct(_shape(result, a, b, g), a.dtype)
+    if winograd.serves(a.dtype, *shapes, g):
+        made = winograd.call(result, a, b, shapes, g, out, pieces)
+        return made and made[0]
     pairs = {'strides': g.strides, 'low': g.low, 'high': g.high, 'dilation': g.dilation}
     head = ('xwy'.index(result), a.dtype == jnp.bfloat16, g.groups, pieces)
     made = library.call(
         f'Convolution{result.upper()}',
         'ConvolutionScratch',
         (*head, *sum(shapes, ()), *sum(pairs.values(), ())),
-        [jax.ShapeDtypeStruct(_shape(result, a, b, g), a.dtype)],
+        [out],
         a,
         b,
         groups=g.groups,

@@ -32,9 +32,9 @@ HERE = Path(__file__).parent
 TARGETS = (
     'ConvolutionX', 'ConvolutionW', 'ConvolutionY', 'MatmulNN', 'MatmulNT', 'MatmulTN',
     'LstmForward', 'LstmBackward', 'GruForward', 'GruBackward', 'ColumnMoments', 'ColumnSums', 'PoolMaximum', 'PoolSpread',
-    'MelBands',
+    'MelBands', 'WinogradX', 'WinogradW', 'WinogradY',
 )  # fmt: skip
-SIZES = ('ConvolutionScratch', 'MatmulScratch', 'RecurrentScratch')
+SIZES = ('ConvolutionScratch', 'MatmulScratch', 'RecurrentScratch', 'WinogradScratch')
 PACKAGES = ('onednn-cpu-gomp', 'onednn-devel-cpu-gomp')
 PASS = 32  # FLOPs that a number counts for where memory takes the time
 PIECE = 4_000_000  # FLOPs, 20 microseconds: waking a thread takes as long as a good part of it

@@ -28,7 +28,7 @@ from nnjax.ops.native import library
 from nnjax.training import runner
 
 # Deadlines would time the machine; a fixed seed makes every run of the suite the same.
-hypothesis.settings.register_profile('nnjax', deadline=None, derandomize=True, max_examples=40)
+hypothesis.settings.register_profile('nnjax', deadline=None, derandomize=True, max_examples=25)
 hypothesis.settings.load_profile('nnjax')
 
 jax.config.update('jax_numpy_dtype_promotion', 'strict')

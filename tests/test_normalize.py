@@ -59,6 +59,55 @@ def test_batch_norm_is_exact(shape, channels, relu, dtype):
         assert np.max(np.abs(a - e)) <= limit * largest
 
 
+@few
+@given(
+    st.tuples(st.integers(1, 4), st.integers(2, 9), st.integers(2, 9), st.sampled_from([3, 16])),
+    st.integers(2, 3),
+    st.booleans(),
+    DTYPES,
+)
+def test_a_pool_may_come_before_the_norm(shape, side, relu, dtype):
+    """Values and gradients are those of the pool behind it, also where scales are negative."""
+    side = min(side, *shape[1:3])
+    x, scale, bias = normal(0, shape, dtype), normal(1, shape[3:]), normal(2, shape[3:])
+
+    def plain(x, scale, bias):
+        edges = (1, side, side, 1)
+        lowest = np.array(-np.inf, x.dtype)
+        return lax.reduce_window(
+            plain_norm(relu, x, scale, bias), lowest, lax.max, edges, edges, 'VALID'
+        )
+
+    ours = lambda x, s, b: batch_norm(x, s, b, relu=relu, pool=side)[0]
+    actual = value_and_gradients(ours, x, scale, bias)
+    expected = exact(plain, x, scale, bias)
+    loose = {'float32': 1e-4, 'bfloat16': 5e-2}[dtype]
+    for a, e, limit in zip(actual, expected, (TOLERANCE[dtype], *[loose] * 3), strict=True):
+        largest = max(np.max(np.abs(e)), np.max(np.abs(expected[2])))
+        assert np.max(np.abs(np.asarray(a, np.float64) - e)) <= limit * largest
+
+
+def test_a_shift_is_the_bias_of_the_layer_before():
+    """It changes what evaluation reads, nothing in training, and has no gradient."""
+    x, shift = normal(0, (6, 5, 5, 8)), normal(1, (8,))
+    plain, shifted = layers.BatchNorm(pool=2), layers.BatchNorm(pool=2, shift=True)
+    variables = shifted.init(jax.random.key(0), x)
+    variables['params']['shift'] = shift
+    bare = {**variables, 'params': {k: v for k, v in variables['params'].items() if k != 'shift'}}
+    biased = x + shift.reshape(1, 1, 1, -1)
+    expected, averages = plain.apply(bare, biased, True, mutable=['batch_stats'])
+    actual, found = shifted.apply(variables, x, True, mutable=['batch_stats'])
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, averages)
+    np.testing.assert_allclose(
+        shifted.apply(variables | found, x), plain.apply(bare | averages, biased), atol=1e-5
+    )
+    loss = lambda p: jnp.sum(
+        jnp.sin(shifted.apply({**variables, 'params': p}, x, True, mutable=['batch_stats'])[0])
+    )
+    assert not np.any(jax.grad(loss)(variables['params'])['shift'])
+
+
 def test_a_far_mean_costs_no_digits():
     x = normal(0, (64, 7, 7, 24)) * 0.5 + 3000
     _, mean, variance = jax.jit(batch_norm)(x, jnp.ones(24), jnp.zeros(24))

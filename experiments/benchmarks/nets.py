@@ -11,9 +11,11 @@ from nnjax.models import layers as ours
 
 
 class BatchNorm(nn.Module):
-    """linen's batch norm and relu, with the fields of nnjax's."""
+    """What stands before, in and behind nnjax's batch norm as layers of their own: linen's."""
 
     relu: bool = False
+    pool: int = 1
+    shift: bool = False
     epsilon: float = 1e-5
     scale_init: nn.initializers.Initializer = nn.initializers.ones
 
@@ -26,7 +28,11 @@ class BatchNorm(nn.Module):
             dtype=x.dtype,
             scale_init=self.scale_init,
         )
-        return nn.relu(norm(x)) if self.relu else norm(x)
+        if self.shift:
+            x = x + self.param('shift', nn.initializers.zeros, x.shape[-1:]).astype(x.dtype)
+        x = nn.relu(norm(x)) if self.relu else norm(x)
+        side = (self.pool, self.pool)
+        return nn.max_pool(x, side, side) if self.pool > 1 else x
 
 
 class Dropout(nn.Module):

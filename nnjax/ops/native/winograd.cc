@@ -1,6 +1,6 @@
 // Convolution with windows of 3x3 and stride 1, and its two gradients, with fewer products: by
-// Winograd's minimal filtering F(2x2, 3x3) (Lavin and Gray, Fast algorithms for convolutional neural networks,
-// 2016). The 2x2 outputs of a tile take 16 products a pair of channels instead of 36:
+// Winograd's minimal filtering F(2x2, 3x3) (Lavin and Gray, Fast algorithms for convolutional
+// neural networks, 2016). The 2x2 outputs of a tile take 16 products a pair of channels, not 36:
 //
 //   y = A' [(G w G') o (B' d B)] A,   and its gradient   dw = G' [(B' d B) o (A dy A')] G
 //

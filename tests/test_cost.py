@@ -7,6 +7,7 @@ import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
@@ -222,6 +223,22 @@ def test_a_config_is_enough():
     assert abs(card.steps - 3 * card.steps_per_epoch) <= 3
     assert card.resident_bytes > card.steps_per_epoch * 31 * 64  # a byte a pixel at least
     assert 2 < card.step_flops / (32 * sum(r.flops for r in rows)) < 4
+
+
+def test_the_model_is_counted_on_what_augmentation_hands_it():
+    """A network of features does not read samples."""
+    config = base()
+    config.total, config.batch = '1 epoch', 4
+    rng = np.random.default_rng(0)
+    sounds = {'audio': rng.integers(-99, 99, (8, 1600)).astype(np.int16), 'label': np.arange(8) % 2}
+    config.data = bind(sources.Arrays, train=sounds, valid=None)
+    config.augment = 'log_mel(20, hop=100) | centered'
+    config.model = bind(models.MLP, classes=2, hidden=(16,))
+    config.task = bind(tasks.classification, input='audio')
+    config.optim = bind(optim.make, name='sgd', lr=0.1)
+    card, rows = cost.of_config(config, measure=False)
+    assert rows[1].parameters == 17 * 20 * 16 + 16  # frames every 100 of 1,600 samples, both ends
+    assert card.parameters == sum(row.parameters for row in rows)
 
 
 @pytest.mark.parametrize('width', [60, 88])

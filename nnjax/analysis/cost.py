@@ -189,7 +189,7 @@ def of_config(config: ConfigDict, measure: bool = True) -> tuple[Card, list[Row]
     made = setup(config)
     batch, values = made.batch_shapes(made.config.batch), made.hyperparameters
     params = made.state.params
-    inputs = jax.eval_shape(made.program.task(values['task']).inputs, batch)
+    inputs = jax.eval_shape(functools.partial(step.inputs, made.program), batch, values)
     costs = card(
         functools.partial(step.train_step, made.program),
         made.state,

@@ -66,8 +66,9 @@ def init(
 
     The arrays {'params/Dense_0/kernel': ...} that are `given` take the place of random ones.
     """
-    inputs = program.task(hyperparameters['task']).inputs(_seen(program, batch))
-    variables = program.model.init(jax.random.key(seed), *inputs, train=False)
+    variables = program.model.init(
+        jax.random.key(seed), *inputs(program, batch, hyperparameters), train=False
+    )
     variables = paths.replaced(variables, given)
     params = variables.pop('params', {})
     optimizer = program.optimizer(hyperparameters['optim'])
@@ -203,10 +204,14 @@ def apply(program: Program, state: State) -> Callable:
     return call
 
 
+def inputs(program: Program, batch: Batch, hyperparameters: dict) -> tuple[jax.Array, ...]:
+    """What the model reads of a batch as evaluation sees it."""
+    return program.task(hyperparameters['task']).inputs(_seen(program, batch))
+
+
 def outputs(program: Program, state: State, batch: Batch, hyperparameters: dict) -> Any:
     """What the model gives for a batch as evaluation sees it."""
-    task = program.task(hyperparameters['task'])
-    return apply(program, state)(*task.inputs(_seen(program, batch)))
+    return apply(program, state)(*inputs(program, batch, hyperparameters))
 
 
 def means(sums: Sums) -> dict[str, float]:

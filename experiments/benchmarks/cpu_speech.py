@@ -29,7 +29,6 @@ RECIPES = flags.DEFINE_list('recipes', ['mlp', 'vgg'], 'networks to train')
 BATCH, RATE, WINDOW, FFT, BANDS, CLASSES = 64, 16000, 400, 512, 40, 20
 HOP = {'mlp': 320, 'vgg': 200}
 HIDDEN = 512
-AVERAGE = {'vgg': 0.995}  # what a step keeps of the averaged parameters
 VGG = ((16,), (32,), (64, 64), (128, 128), (128, 128))  # VGG-11 at a quarter of its width
 
 
@@ -91,11 +90,9 @@ def theirs(recipe: str, sounds: np.ndarray, labels: np.ndarray):
     x, y = torch.tensor(sounds), torch.tensor(labels.astype(np.int64))
     model = network(recipe, features(x[:1]).shape[1]).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05, fused=True)
-    averaged = None
-    if recipe in AVERAGE:
-        averaged = swa_utils.AveragedModel(
-            model, multi_avg_fn=swa_utils.get_ema_multi_avg_fn(AVERAGE[recipe])
-        )
+    decay = configs.load(f'commands_{recipe}').ema
+    averaging = swa_utils.get_ema_multi_avg_fn(decay) if decay else None
+    averaged = averaging and swa_utils.AveragedModel(model, multi_avg_fn=averaging)
 
     def steps(count: int) -> None:
         for number in range(count):

@@ -109,21 +109,24 @@ def _native(result: str, a, b, g: Geometry) -> jax.Array | None:
     flops = 2 * math.prod(shapes[2]) * math.prod(shapes[1][:3])
     pieces = library.pieces(shapes[0][0], flops)
     out = jax.ShapeDtypeStruct(_shape(result, a, b, g), a.dtype)
+    place = 'xwy'.index(result)
     if winograd.serves(a.dtype, *shapes, g):
-        made = winograd.call(result, a, b, shapes, g, out, pieces)
-        return made and made[0]
-    pairs = {'strides': g.strides, 'low': g.low, 'high': g.high, 'dilation': g.dilation}
-    head = ('xwy'.index(result), a.dtype == jnp.bfloat16, g.groups, pieces)
+        kind, attributes = 'Winograd', {'low': g.low}
+        numbers = (place, pieces, *shapes[0], *shapes[2], *g.low)
+    else:
+        pairs = {'strides': g.strides, 'low': g.low, 'high': g.high, 'dilation': g.dilation}
+        kind, attributes = 'Convolution', {**pairs, 'groups': g.groups}
+        head = (place, a.dtype == jnp.bfloat16, g.groups, pieces)
+        numbers = (*head, *sum(shapes, ()), *sum(pairs.values(), ()))
     made = library.call(
-        f'Convolution{result.upper()}',
-        'ConvolutionScratch',
-        (*head, *sum(shapes, ()), *sum(pairs.values(), ())),
+        f'{kind}{result.upper()}',
+        f'{kind}Scratch',
+        numbers,
         [out],
         a,
         b,
-        groups=g.groups,
         pieces=pieces,
-        **pairs,
+        **attributes,
     )
     return made and made[0]
 

@@ -72,11 +72,15 @@ struct Region {
   int64_t offset = 0, bytes = 0;
 };
 
-// Room for a piece of memory behind the first `total` bytes, on a cache line of its own.
-inline Region Take(int64_t& total, const Description& description) {
-  const Region region{total, static_cast<int64_t>(description.get_size())};
-  total += (region.bytes + 63) / 64 * 64;
+// Room for so many bytes behind the first `total`, on a cache line of its own.
+inline Region Take(int64_t& total, int64_t bytes) {
+  const Region region{total, bytes};
+  total += (bytes + 63) / 64 * 64;
   return region;
+}
+
+inline Region Take(int64_t& total, const Description& description) {
+  return Take(total, static_cast<int64_t>(description.get_size()));
 }
 
 inline dnnl::memory Memory(const Description& description, void* data) {

@@ -15,6 +15,7 @@ namespace {
 
 using Lengths = dnnl::memory::dims;
 
+constexpr int64_t kFloat = sizeof(float);
 constexpr int64_t kChunk = 1 << 19;  // bytes of transformed tiles, half a second-level cache
 
 enum Operand { kX, kW, kY };  // also names the operation: which of them it computes
@@ -34,18 +35,12 @@ struct Job {
   int64_t bytes = 0;  // of scratch memory
 };
 
-Region Room(int64_t& total, int64_t floats) {
-  const Region region{total, floats * static_cast<int64_t>(sizeof(float))};
-  total += (region.bytes + 63) / 64 * 64;
-  return region;
-}
-
 std::shared_ptr<const Job> MakeJob(Operand result, const Tiling& g, int64_t wanted) {
   OneThread one;
   auto job = std::make_shared<Job>();
   const int64_t in = g.inner.channels, out = g.outer.channels, all = g.Count();
   const int64_t share = (all + wanted - 1) / wanted;
-  const int64_t most = std::max<int64_t>(kLanes, kChunk / (kParts * 4 * (in + out)));
+  const int64_t most = std::max<int64_t>(kLanes, kChunk / (kParts * kFloat * (in + out)));
   const int64_t chunks = (share + most - 1) / most, t = job->tiles = (share + chunks - 1) / chunks;
   const auto f32 = NumberType::f32;
   Description plain;
@@ -64,7 +59,7 @@ std::shared_ptr<const Job> MakeJob(Operand result, const Tiling& g, int64_t want
     plain = Description({kParts, in, out}, f32, steps);
     job->b = Description({kParts, in, out}, f32, dnnl::memory::format_tag::any);
     job->c = Description({kParts, t, out}, f32, Lengths{t * out, out, 1});
-    job->weights = Room(job->bytes, kParts * in * out);
+    job->weights = Take(job->bytes, kFloat * kParts * in * out);
   }
   const dnnl::matmul::primitive_desc chosen(Engine(), job->a, job->b, job->c, attributes);
   job->primitive = dnnl::matmul(chosen);
@@ -80,11 +75,11 @@ std::shared_ptr<const Job> MakeJob(Operand result, const Tiling& g, int64_t want
   job->workspace = chosen.scratchpad_desc();
   for (int64_t first = 0; first < all; first += share) {
     Job::Piece piece{first, std::min(all, first + share)};
-    piece.inner = Room(job->bytes, kParts * t * in);
-    piece.outer = Room(job->bytes, kParts * t * out);
-    piece.zeros = Room(job->bytes, std::max(in, out));
-    piece.lost = Room(job->bytes, out);
-    if (result == kW) piece.sum = Room(job->bytes, kParts * in * out);
+    piece.inner = Take(job->bytes, kFloat * kParts * t * in);
+    piece.outer = Take(job->bytes, kFloat * kParts * t * out);
+    piece.zeros = Take(job->bytes, kFloat * std::max(in, out));
+    piece.lost = Take(job->bytes, kFloat * out);
+    if (result == kW) piece.sum = Take(job->bytes, kFloat * kParts * in * out);
     piece.scratch = Take(job->bytes, job->workspace);
     job->pieces.push_back(piece);
   }

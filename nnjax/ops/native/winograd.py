@@ -1,9 +1,6 @@
-"""Convolutions with windows of 3x3 by fewer products: for which they are faster, and the call."""
+"""Convolutions with windows of 3x3 by fewer products: for which shapes they are faster."""
 
-import jax
 import jax.numpy as jnp
-
-from nnjax.ops.native import library
 
 # Measured: from narrower layers on the sums around the products take longer than is saved.
 NARROWEST, LANES = 32, 16
@@ -25,19 +22,4 @@ def serves(dtype, x, w, y, geometry) -> bool:
         and w[2] * w[3] <= WIDEST
         and tiles >= FEWEST
         and 9 * rows * height * width >= SAVED * 16 * tiles
-    )
-
-
-def call(result: str, a, b, shapes, geometry, out: jax.ShapeDtypeStruct, pieces: int):
-    """What `convolution` gives: x, w or y from the two others, or None where oneDNN has no product."""
-    numbers = ('xwy'.index(result), pieces, *shapes[0], *shapes[2], *geometry.low)
-    return library.call(
-        f'Winograd{result.upper()}',
-        'WinogradScratch',
-        numbers,
-        [out],
-        a,
-        b,
-        low=geometry.low,
-        pieces=pieces,
     )

@@ -13,10 +13,7 @@ namespace {
 using dnnl::convolution_backward_data;
 using dnnl::convolution_backward_weights;
 using dnnl::convolution_forward;
-using Lengths = dnnl::memory::dims;
 using Tag = dnnl::memory::format_tag;
-
-enum Operand { kX, kW, kY };  // also names the operation: which of them it computes
 
 // What an operation is: shapes as JAX has them, one value for each space axis.
 struct Geometry {

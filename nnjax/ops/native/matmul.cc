@@ -11,8 +11,6 @@
 namespace nnjax {
 namespace {
 
-using Lengths = dnnl::memory::dims;
-
 enum Form { kNN, kNT, kTN };
 
 struct Job {

@@ -17,10 +17,13 @@
 
 namespace nnjax {
 
+using Lengths = dnnl::memory::dims;
 using Description = dnnl::memory::desc;  // shape, type and layout of a piece of memory
 using Arguments = std::unordered_map<int, dnnl::memory>;
 using Key = std::vector<int64_t>;
 using NumberType = dnnl::memory::data_type;
+
+enum Operand { kX, kW, kY };  // of a convolution; also names the operation: which it computes
 
 inline const dnnl::engine& Engine() {
   static const dnnl::engine engine(dnnl::engine::kind::cpu, 0);

@@ -14,8 +14,6 @@
 namespace nnjax {
 namespace {
 
-using Lengths = dnnl::memory::dims;
-
 enum Cell { kLstm, kGru };
 
 // Rows of a step's product, [rows, in] [in, out], with the weights in oneDNN's own layout.

@@ -13,12 +13,8 @@
 namespace nnjax {
 namespace {
 
-using Lengths = dnnl::memory::dims;
-
 constexpr int64_t kFloat = sizeof(float);
 constexpr int64_t kChunk = 1 << 19;  // bytes of transformed tiles, half a second-level cache
-
-enum Operand { kX, kW, kY };  // also names the operation: which of them it computes
 
 // A whole operation: tiles cut into pieces, one for a thread each, and those into chunks.
 struct Job {

@@ -1,5 +1,6 @@
 """Data sets of texts that nnjax makes itself: what they hold, and that splits share nothing."""
 
+import itertools
 import re
 import struct
 import zlib
@@ -104,6 +105,17 @@ def test_stories_are_their_seed_and_some_are_long():
         'long': (15, 24),
     }
     assert list(stories.examples('valid')) == list(stories.examples('valid'))
+
+
+def test_stories_of_both_questions_are_as_often_short():
+    """Things are rarely touched in two sentences; what tells nothing of them is told anew."""
+    rows = list(itertools.islice(stories.examples('train'), 4000))
+    lengths = {True: [], False: []}
+    for row in rows:
+        lengths['the ' in row['question']].append(row['context'].count('.'))
+    # the square of an even draw is below 1 in 13 with chance 1 / sqrt(13)
+    for found in lengths.values():
+        assert np.mean(np.equal(found, 2)) == pytest.approx(13**-0.5, abs=0.03)
 
 
 def test_opinions_need_the_order_of_words():

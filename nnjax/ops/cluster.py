@@ -39,26 +39,32 @@ def lloyd(
 
     def move(carry):
         step, centres, _, before = carry
-        own = jnp.argmin(_expanded(points, centres), 1).astype(jnp.int32)
-        members = jax.nn.one_hot(own, len(centres), dtype=points.dtype)
+        own = jnp.argmin(beyond(centres), 0).astype(jnp.int32)
+        members = jax.nn.one_hot(own, len(centres), axis=0, dtype=points.dtype)
         if mask is not None:
-            members = members * mask[:, None].astype(points.dtype)
-        count = jnp.sum(members, 0)[:, None]
-        means = jnp.matmul(members.T, points, precision='highest') / jnp.maximum(count, 1)
+            members = members * mask[None].astype(points.dtype)
+        count = jnp.sum(members, 1)[:, None]
+        sums = jnp.matmul(members, points, precision='highest')
         return (
             step + 1,
-            jnp.where(count > 0, means, centres),
+            jnp.where(count > 0, sums / jnp.maximum(count, 1), centres),
             jnp.any((own != before) & counted),
             own,
         )
+
+    def beyond(centres):
+        """Squared distances [K, N] but for a point's own length; of points along the last axis the
+        nearest centre is found many at a time."""
+        product = jnp.matmul(centres, points.T, precision='highest')
+        return jnp.sum(jnp.square(centres), 1)[:, None] - 2 * product
 
     middle = jnp.mean(centres, 0, keepdims=True)  # about which distances are exact
     points, centres = points - middle, centres - middle
     start = (jnp.int32(0), centres, jnp.bool_(True), jnp.full(len(points), -1, jnp.int32))
     _, centres, _, _ = jax.lax.while_loop(going, move, start)
-    nearest = _expanded(points, centres)
-    own = jnp.argmin(nearest, 1).astype(jnp.int32)
-    return centres + middle, own, jnp.sum(jnp.where(counted, jnp.min(nearest, 1), 0))
+    nearest = _expanded(centres, points)
+    own = jnp.argmin(nearest, 0).astype(jnp.int32)
+    return centres + middle, own, jnp.sum(jnp.where(counted, jnp.min(nearest, 0), 0))
 
 
 def kmeans(

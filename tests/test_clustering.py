@@ -187,6 +187,7 @@ def test_the_target_is_of_the_clean_example_and_has_no_gradient():
     assert not np.asarray(grad).any()
 
 
+@pytest.mark.slow  # UMAP is compiled for half a minute
 @pytest.mark.parametrize('seed', range(3))
 def test_the_manifold_knows_groups_of_unlike_size(seed):
     rng, which = np.random.default_rng(seed), np.repeat(np.arange(3), (30, 60, 150))
@@ -228,3 +229,9 @@ def test_a_mistake_is_one_line(fields, words):
     with pytest.raises(UserError) as error:
         nnjax.train(configs.load('digits_clusters:smoke', fields))
     assert words in str(error.value) and '\n' not in str(error.value)
+
+
+def test_the_manifold_says_what_it_needs(monkeypatch):
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'nnjax\[clusters\]'"):
+        clustering(start='manifold')

@@ -97,7 +97,7 @@ def test_the_launcher_installs_extras(launch, tmp_path):
     assert (tmp_path / 'told').read_text() == told
     for words in ([], ['speach'], ['speech', 'tex.']):
         done = launch('install', *words)
-        assert done.returncode == 2 and 'the extras are detection, speech, ' in done.stderr
+        assert done.returncode == 2 and 'the extras are clusters, detection, ' in done.stderr
     assert f'The extras are {", ".join(sorted(extras)[:-1])} and {max(extras)}.' in TEXT
 
 

@@ -1,5 +1,6 @@
 """Clustering without labels, by codes that gather about centres."""
 
+import importlib.util
 from typing import Literal
 
 import jax
@@ -8,11 +9,11 @@ import numpy as np
 
 from nnjax.errors import UserError
 from nnjax.fields import NonNegative, Positive
-from nnjax.ops import cluster, losses, manifold
+from nnjax.ops import cluster, losses
 from nnjax.tasks.reconstruction import gallery
 from nnjax.tasks.task import Batch, Task, Weighted, with_clean
 
-MOST = {'codes': 5000, 'neighbours': 5000, 'manifold': 20_000}  # codes of the first clusters
+MOST = {'codes': 5000, 'neighbours': 5000, 'manifold': 60_000}  # codes of the first clusters
 PERPLEXITY = 30  # of t-SNE
 NEIGHBOURS = 20  # of a code on the manifold
 RESTARTS, MIXTURES = 20, 5  # of k-means, of the mixture
@@ -36,10 +37,9 @@ def clustering(
 
     At the start clusters are those of k-means over the codes of the training split, or over their
     t-SNE, which follows who is whose neighbour, of at most 5,000 evenly spaced examples; or a
-    mixture of Gaussians over their manifold, `ops.manifold.layout` with 20 neighbours and as many
-    numbers as clusters (McConville et al., N2D, 2021), of at most 20,000. Where a cluster has
-    several centres, k-means over its codes gives them. So train an autoencoder first and name it by
-    `init_from`.
+    mixture of Gaussians over their manifold (McConville et al., N2D, 2021), of at most 60,000: UMAP
+    with 20 neighbours into as many numbers as clusters. Where a cluster has several centres, k-means
+    over its codes gives them. So train an autoencoder first and name it by `init_from`.
 
     Labels, where there are any, only score the test split: 'accuracy' under the best match of
     clusters and classes, 'nmi' and 'ari'.
@@ -52,6 +52,9 @@ def clustering(
       input: the batch's field that the model reads
       label: the field of the classes that clusters are scored by
     """
+
+    if start == 'manifold' and importlib.util.find_spec('umap') is None:
+        raise UserError("start='manifold' needs umap-learn: pip install 'nnjax[clusters]'")
 
     def inputs(batch: Batch) -> tuple[jax.Array, ...]:
         return with_clean(batch, input)
@@ -150,10 +153,17 @@ def first_clusters(
     """Codes [N, D] -> the cluster of each [N]."""
     if start == 'manifold' and len(code) > max(NEIGHBOURS, clusters):
         from sklearn.mixture import GaussianMixture
+        from umap import UMAP
 
-        place = np.asarray(manifold.layout(key, jnp.asarray(code), clusters, NEIGHBOURS))
+        place = UMAP(
+            n_neighbors=NEIGHBOURS,
+            n_components=clusters,
+            min_dist=0.0,
+            random_state=seed,
+            n_jobs=1,  # what makes it a function of its seed
+        )
         mixture = GaussianMixture(clusters, n_init=MIXTURES, random_state=seed)
-        return mixture.fit_predict(place)
+        return mixture.fit_predict(place.fit_transform(code))
     place = code
     if start == 'neighbours' and len(code) > PERPLEXITY:
         from sklearn.manifold import TSNE

@@ -241,6 +241,8 @@ def find(name: str) -> Path:
     """An experiment's path, or the name of one that ships with nnjax -> its path."""
     path = Path(name)
     if path.is_file():
+        if path.suffix != '.py':
+            raise UserError(f'--config={name} is no experiment: expected a file that ends in .py')
         return path
     shipped = {
         p.stem: p

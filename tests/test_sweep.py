@@ -281,6 +281,14 @@ def test_a_population_copies_the_better_with_changed_numbers():
     assert last[0] < alone[0] and last[3] < alone[3]
 
 
+def test_a_population_exchanges_where_nothing_else_is_validated():
+    c = config(total='12 steps', eval_every='7 steps')
+    points = sweeps.product({'optim.lr': [1e-6, 0.01]})
+    result = sweep(c, points, population=rungs.Population('5 steps', part=0.5))
+    copies = [(r['step'], r['point']) for r in result.records if 'copied_from' in r]
+    assert copies[0] == (5, 0) and [step for step, _ in copies] == [5, 10]
+
+
 @pytest.mark.slow
 def test_what_a_population_ends_with_is_what_the_table_and_the_winner_say(tmp_path):
     """Numbers stay in their fields' ranges; a length of training stays one, and of whole steps."""

@@ -255,9 +255,18 @@ def test_other_data_is_refused(tmp_path):
 
 
 def test_divergence_before_any_step_points_at_the_data():
-    train = {'image': np.zeros((80, 1), np.float32), 'label': np.full(80, 12, np.int32)}
+    train = {'image': np.zeros((80, 1), np.float32), 'label': np.zeros((80, 10), np.float32)}
     with pytest.raises(Diverged, match='labels that are no class'):
         nnjax.train(config(data=bind(sources.Arrays, train=train), prepare='', augment=''))
+
+
+@pytest.mark.parametrize('label', [10, -1])
+def test_a_label_that_is_no_class_is_named_before_training(label):
+    train = {'image': np.zeros((80, 1), np.float32), 'label': np.arange(80, dtype=np.int32) % 10}
+    train['label'][7] = label
+    data = bind(sources.Arrays, train=train, valid=None)
+    with pytest.raises(UserError, match=f"train example 7: its 'label' is {label}, .* 0 to 9"):
+        nnjax.train(config(data=data, prepare='', augment=''))
 
 
 def test_another_structure_is_named(tmp_path):

@@ -141,8 +141,9 @@ def _search(parsed: options.Options, config, space, how, name: str) -> None:
 
 def _end(result, workdir) -> None:
     _table(result.rows, workdir)
+    plural = 's' * (result.compilations != 1)
     print(
-        f'{len(result.points)} points, {result.compilations} compilations of the train step '
+        f'{len(result.points)} points, {result.compilations} compilation{plural} of the train step '
         f'({result.compile_seconds:.1f} s)'
     )
     _report(workdir)

@@ -34,6 +34,7 @@ def by_class(
     Raises:
       UserError: no folder or class, or what `Recordings` refuses.
     """
+    sounds.library()
     if not root.is_dir():
         raise UserError(f'no folder {root}')
     classes = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != '.')
@@ -61,6 +62,7 @@ def manifest(path: Path, rate: int, seconds: float | None, skip_corrupt: bool = 
     Raises:
       UserError: a line that is none, naming it, or what `Recordings` refuses.
     """
+    sounds.library()
     rows = _rows(path)
     paths = [str(path.parent / Path(row['path']).expanduser()) for row in rows]
     missing = [p for p in paths if not os.path.isfile(p)]

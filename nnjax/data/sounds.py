@@ -46,7 +46,7 @@ def header(path: str | Path) -> Header:
     """
     cut = _truncated(path)
     try:
-        info = _soundfile().info(str(path))
+        info = library().info(str(path))
     except RuntimeError as error:
         raise UserError(f'{path} is no sound: {_reason(error)}') from None
     if not info.frames:
@@ -64,7 +64,7 @@ def decode(path: str | Path, rate: int) -> np.ndarray:
     """
     expected = header(path)
     try:
-        x, own = _soundfile().read(str(path), dtype='float32', always_2d=True)
+        x, own = library().read(str(path), dtype='float32', always_2d=True)
     except RuntimeError as error:
         raise UserError(f'{path} cannot be decoded: {_reason(error)}') from None
     if len(x) < expected.samples:
@@ -120,7 +120,12 @@ def background(path: str, rate: int, most: int) -> np.ndarray:
     return np.concatenate(parts).astype(np.float32) / 32768
 
 
-def _soundfile():
+def library():
+    """The package that reads sounds.
+
+    Raises:
+      UserError: it is not there.
+    """
     try:
         return importlib.import_module('soundfile')
     except (ImportError, OSError):

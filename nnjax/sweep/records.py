@@ -54,7 +54,11 @@ class Log:
 
     def _show(self, records: list[dict]) -> None:
         direction, metric = self.best
-        known = [r for r in records if r.get(metric) is not None]
+        known = [  # those that leave or become copies were shown as validated
+            r
+            for r in records
+            if r.get(metric) is not None and not {'dropped', 'copied_from'} & {*r}
+        ]
         if not known:
             return
         top = (max if direction == 'max' else min)(known, key=lambda r: r[metric])

@@ -63,8 +63,8 @@ def halve(
         for lanes, steps in zip(waves, plans):
             at = steps[min(rung, len(steps) - 1)]
             loop.drive(lanes, at, stopped)
-            if lanes.step == at and len(_valid(log.records, lanes.indices, at)) < len(lanes.lanes):
-                lanes.evaluate()
+            if lanes.step == at:
+                _validate(lanes, log)
             last |= _valid(log.records, lanes.indices, at)
         points = {p: point for lanes in waves for p, point in zip(lanes.indices, lanes.points)}
         gone = _worst(last, points, best, halving.keep) if _measured(last, best) else set()
@@ -82,9 +82,15 @@ def halve(
 
 
 def after_validation(lanes, every: int, act: Callable[[], None]) -> None:
-    """Adds to what lanes do on their way: `act` every so many steps, when validated."""
+    """Adds to what lanes do on their way: `act` every so many steps, behind a validation there."""
     place = 1 + next(n for n, h in enumerate(lanes.hooks) if h.act == lanes.evaluate)
     lanes.hooks.insert(place, Hook(every, act))
+
+
+def _validate(lanes, log) -> None:
+    """Validates the lanes where they stand, if that is not done yet."""
+    if len(_valid(log.records, lanes.indices, lanes.step)) < len(lanes.lanes):
+        lanes.evaluate()
 
 
 def _valid(records, indices, step: int) -> dict[int, dict]:
@@ -155,6 +161,7 @@ class Population:
     def _exchange(self, lanes, log, best) -> None:
         if lanes.step == lanes.made.total:
             return
+        _validate(lanes, log)
         values = _valid(log.records, lanes.indices, lanes.step)
         if not _measured(values, best):
             return

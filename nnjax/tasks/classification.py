@@ -112,7 +112,9 @@ def classification(
             **{f'{n}/{c}': float(v[c]) for n, v in per_class.items() for c in range(classes)},
         }
 
-    return Task(lambda batch: field(batch, input), loss_values, batch_metrics, predict, score)
+    return Task(
+        lambda batch: field(batch, input), loss_values, batch_metrics, predict, score, classes=label
+    )
 
 
 def _parts(outputs: Any) -> tuple[jax.Array, tuple[jax.Array, ...]]:

@@ -36,6 +36,7 @@ class Task:
         a field's text; outside the device they are those characters.
       decide: (predictions, examples) -> {name: float}, numbers that what is predicted is judged by,
         such as a threshold; on the host, over the validation split when a run ends.
+      classes: the field of whole numbers below the model's classes, '' where there is none.
       framed: fields of token ids that must begin with <bos> and end with <eos>.
       gallery: (apply, batch) -> {name: array}, pictures of a few examples for the report, made once
         at the end of a run of the first rows of its final split; apply is that of `predict`.
@@ -59,6 +60,7 @@ class Task:
     texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
     quotes: Mapping[str, str] = dataclasses.field(default_factory=dict)
     decide: Callable[[dict[str, np.ndarray], dict[str, np.ndarray]], dict[str, float]] | None = None
+    classes: str = ''
     framed: tuple[str, ...] = ()
     gallery: Callable[[Callable, Batch], dict[str, jax.Array]] | None = None
     check: Callable[[dict[str, np.ndarray], int | None], tuple[int, str] | None] | None = None

@@ -83,6 +83,32 @@ def model(config: ConfigDict, dataset: Dataset, preparation: Preparation) -> Non
             )
 
 
+def labels(config: ConfigDict, field: str, dataset: Dataset, size: int) -> None:
+    """Labels whose classes have no names are numbers below the model's classes.
+
+    Raises:
+      UserError: one is not, see `examples`.
+    """
+    classes = config.model.get('classes')
+    if dataset.labels or classes is None or field not in dataset.train.spec:
+        return
+
+    def wrong(arrays: Arrays) -> tuple[int, str] | None:
+        found = arrays.get(field)
+        if found is None or found.ndim != 1 or found.dtype.kind not in 'iu':
+            return None
+        bad = (found < 0) | (found >= classes)
+        if not bad.any():
+            return None
+        row = int(bad.argmax())
+        return row, (
+            f'its {field!r} is {found[row]}, the classes of the model are 0 to {classes - 1}: '
+            'set --config.model.classes, or number them from 0'
+        )
+
+    examples(dataset, wrong, size)
+
+
 def frames(config: ConfigDict, framed: tuple[str, ...], preparation: Preparation, raw) -> None:
     """An empty text of the `framed` fields is <bos> <eos>; `raw` is the spec of raw examples.
 

@@ -189,6 +189,7 @@ def setup(
     made = _trace(made, training)
     check.metrics(config, made.eval_sums, made.scored, dataset.valid is not None)
     check.model(config, dataset, preparation)
+    check.labels(config, made.task.classes, dataset, raw)
     check.frames(config, made.task.framed, preparation, dataset.train.spec)
     if wrong := made.task.check:
         classes = config.model.get('classes')

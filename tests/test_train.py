@@ -460,14 +460,15 @@ def test_what_is_forced_is_what_the_folder_says(tmp_path):
 
 @pytest.mark.slow
 def test_without_a_number_on_validation_the_last_parameters_count(tmp_path):
-    """A validation label beyond the classes: no evaluation says which parameters are best."""
+    """Validation inputs whose products overflow: no evaluation says which parameters are best."""
     x = np.random.default_rng(0).normal(size=(80, 4)).astype(np.float32)
     good = {'image': x, 'label': (x[:, 0] > 0).astype(np.int32)}
-    bad = {**good, 'label': np.full(80, 7, np.int32)}
+    bad = {**good, 'image': np.full_like(x, np.finfo(np.float32).max)}
     data = bind(sources.Arrays, train=good, valid=bad, test=good)
     c = config(data=data, prepare='', augment='', total='200 steps')
     c.model.classes = 2
     result = nnjax.train(c, tmp_path)
+    assert not any(np.isfinite(r['loss']) for r in result.records if r['split'] == 'valid')
     assert result.records[-1]['best_step'] == 200 and result.metrics['accuracy'] > 0.9
     kept = restore.arrays(tmp_path)['params/Dense_0/kernel']
     np.testing.assert_array_equal(kept, result.params['Dense_0']['kernel'])

@@ -241,6 +241,21 @@ def test_the_model_is_counted_on_what_augmentation_hands_it():
     assert card.parameters == sum(row.parameters for row in rows)
 
 
+def test_steps_of_buckets_are_said_to_be_the_longest():
+    config = base()
+    config.total, config.batch, config.buckets = '1 epoch', 4, (4, 8)
+    x = np.zeros((16, 8), np.int32)
+    rows = {'text': x, 'text_length': np.arange(16) % 8 + 1, 'label': np.arange(16) % 2}
+    config.data = bind(sources.Arrays, train=rows, valid=None)
+    config.model = bind(models.RNN, classes=2, vocabulary=4, hidden=4)
+    config.task = bind(tasks.classification, input='text')
+    config.optim = bind(optim.make, name='sgd', lr=0.1)
+    card, _ = cost.of_config(config, measure=False)
+    assert any('buckets' in note for note in card.notes)
+    config.buckets = ()
+    assert not any('buckets' in note for note in cost.of_config(config, measure=False)[0].notes)
+
+
 @pytest.mark.parametrize('width', [60, 88])
 @pytest.mark.parametrize('name', MODELS)
 def test_text_fits_and_holds_the_totals(card, name, width):

@@ -55,7 +55,7 @@ class Card:
       resident_bytes: data kept on a device beside it.
       compile_seconds: to compile the step here (less if a persistent cache held it).
       step_seconds: one step, measured here on zeros; None if not measured.
-      notes: what the FLOPs leave out.
+      notes: what the numbers leave out.
       arguments: config fields whose numbers are arguments of the step: a new value compiles nothing.
     """
 
@@ -201,6 +201,9 @@ def of_config(config: ConfigDict, measure: bool = True) -> tuple[Card, list[Row]
         frozen=paths.size(params) - paths.size(freeze.trained(made.program.freeze, params)),
         measure=measure,
     )
+    if made.config.buckets:
+        note = 'buckets: a step is counted at full length; those of shorter ones cost less'
+        costs = dataclasses.replace(costs, notes=(*costs.notes, note))
     return costs, model_table(made.program.model, *inputs, train=False)
 
 

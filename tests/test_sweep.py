@@ -28,7 +28,7 @@ from nnjax import sweep as sweeps
 from nnjax.cli import run as command
 from nnjax.config import bind
 from nnjax.errors import Interrupted, UserError
-from nnjax.sweep import lanes, plan, rungs, shares
+from nnjax.sweep import lanes, plan, records, rungs, shares
 from nnjax.sweep.programs import Programs
 from nnjax.sweep.sweep import sweep
 from nnjax.training import loop, optim, parallel, setup
@@ -287,6 +287,15 @@ def test_a_population_exchanges_where_nothing_else_is_validated():
     result = sweep(c, points, population=rungs.Population('5 steps', part=0.5))
     copies = [(r['step'], r['point']) for r in result.records if 'copied_from' in r]
     assert copies[0] == (5, 0) and [step for step, _ in copies] == [5, 10]
+
+
+def test_progress_names_a_lane_by_the_numbers_that_it_trains_with():
+    said = []
+    log = records.Log(None, ('min', 'loss'), [{'optim.lr': 1e-6}], said.append)
+    valid = {'point': 0, 'split': 'valid', 'step': 5, 'seconds': 1.0, 'loss': 1.0}
+    for more in ({}, {'copied_from': 0, 'changed': {'optim.lr': 0.008}}, {'step': 10}):
+        log.write([{**valid, **more}])
+    assert [line.split()[-1] for line in said] == ['optim.lr=1e-06', 'optim.lr=0.008']
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """A sweep's records, in memory, on disk and on the terminal."""
 
+import functools
+import operator
 from collections.abc import Callable, Iterable
 
 from nnjax.sweep import plan
@@ -30,6 +32,11 @@ class Log:
         """Whether each of these points has come to an end."""
         return self.over().issuperset(points)
 
+    def point(self, index: int) -> Point:
+        """A point, with the numbers that a population gave it last."""
+        given = (r['changed'] for r in self.records if r['point'] == index and 'changed' in r)
+        return functools.reduce(operator.or_, given, self.points[index])
+
     def forget(self, lanes: Lanes) -> None:
         """Leaves out what lanes still on their way have recorded after their step."""
         on = {lanes.indices[lane] for lane in lanes.lanes}
@@ -49,7 +56,7 @@ class Log:
         for record in records:
             if record.get('diverged'):
                 self.say(
-                    f'diverged at step {record["step"]}: {plan.show(self.points[record["point"]])}'
+                    f'diverged at step {record["step"]}: {plan.show(self.point(record["point"]))}'
                 )
 
     def _show(self, records: list[dict]) -> None:
@@ -64,5 +71,5 @@ class Log:
         top = (max if direction == 'max' else min)(known, key=lambda r: r[metric])
         self.say(
             f'step {top["step"]:>7}  {top["seconds"]:7.1f} s  {len(records)} lanes, best '
-            f'{top["split"]} {metric} {top[metric]:.4g}: {plan.show(self.points[top["point"]])}'
+            f'{top["split"]} {metric} {top[metric]:.4g}: {plan.show(self.point(top["point"]))}'
         )

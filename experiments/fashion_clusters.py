@@ -8,14 +8,16 @@ from nnjax.training import optim
 
 def get_config(arg=''):
     c = base(arg)
-    c.total = '5 epochs'
+    c.total = '1 epoch'
     c.batch = 256
     c.init_from = 'experiment:fashion_codes'
     c.init_fresh = '^(centres|share|scale)$'
     c.data = bind(sources.Tfds, name='fashion_mnist', valid=None)
     c.prepare = 'scale'
-    c.model = bind(models.Clusters, code=10, hidden=(500, 250), centres_each=20)
-    # The paper's setting, with a smaller autoencoder: 20 neighbours, ten numbers, a mixture.
+    # The paper's setting, with a smaller autoencoder: 20 neighbours, ten numbers, a mixture; nothing
+    # trains the codes further, and the many centres are what assigns new examples to its clusters.
+    c.model = bind(models.Clusters, code=10, hidden=(500, 250), centres_each=100)
+    c.freeze = '^(encoder|decoder)/'
     c.task = bind(tasks.clustering, start='manifold')
     c.optim = bind(optim.make, name='adam', lr=0.001, decay='cosine')
     return c

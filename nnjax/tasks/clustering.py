@@ -16,7 +16,7 @@ from nnjax.tasks.task import Batch, Task, Weighted, with_clean
 MOST = {'codes': 5000, 'neighbours': 5000, 'manifold': 60_000}  # codes of the first clusters
 PERPLEXITY = 30  # of t-SNE
 NEIGHBOURS = 20  # of a code on the manifold
-RESTARTS, MIXTURES = 20, 5  # of k-means, of the mixture
+RESTARTS = 20  # of k-means and of the mixture; the best by their own measure counts
 
 
 def clustering(
@@ -162,7 +162,7 @@ def first_clusters(
             random_state=seed,
             n_jobs=1,  # what makes it a function of its seed
         )
-        mixture = GaussianMixture(clusters, n_init=MIXTURES, random_state=seed)
+        mixture = GaussianMixture(clusters, n_init=RESTARTS, random_state=seed)
         return mixture.fit_predict(place.fit_transform(code))
     place = code
     if start == 'neighbours' and len(code) > PERPLEXITY:

@@ -142,7 +142,7 @@ def first_centres(
     for number in range(clusters):
         if (mine := own == number).any():  # as a mask, so that one program serves all clusters
             fold = jax.random.fold_in(key, number)
-            centres[number] = cluster.kmeans(fold, code, each, RESTARTS, mask=mine)[0]
+            centres[number] = cluster.kmeans(fold, code, each, restarts=1, mask=mine)[0]
     apart = cluster.distances(jnp.asarray(code), jnp.asarray(centres.reshape(-1, shape[-1])))
     return centres, max(float(apart.min(1).mean()) / shape[-1], 1e-12)
 

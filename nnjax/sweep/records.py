@@ -1,10 +1,8 @@
 """A sweep's records, in memory, on disk and on the terminal."""
 
-import functools
-import operator
 from collections.abc import Callable, Iterable
 
-from nnjax.sweep import plan
+from nnjax.sweep import plan, table
 from nnjax.sweep.folder import SweepFolder
 from nnjax.sweep.lanes import Lanes
 from nnjax.sweep.points import Point
@@ -34,8 +32,8 @@ class Log:
 
     def point(self, index: int) -> Point:
         """A point, with the numbers that a population gave it last."""
-        given = (r['changed'] for r in self.records if r['point'] == index and 'changed' in r)
-        return functools.reduce(operator.or_, given, self.points[index])
+        mine = [r for r in self.records if r['point'] == index]
+        return {**self.points[index], **table.changed(mine)}
 
     def forget(self, lanes: Lanes) -> None:
         """Leaves out what lanes still on their way have recorded after their step."""

@@ -123,9 +123,13 @@ def _lane(index: int, records: list[Record], best: tuple[str, str]) -> Lane:
     test = _number(last.get(metric)) if last.get('split') == 'test' else math.nan
     valid = pick(values) if values else math.nan
     step, seconds = last.get('step', 0), _number(last.get('seconds', 0.0))
-    changed = next((r['changed'] for r in reversed(records) if r.get('changed')), {})
-    changed = {path: configs.tuples(value) for path, value in changed.items()}
-    return Lane(index, state, step, seconds, valid, test, changed)
+    return Lane(index, state, step, seconds, valid, test, changed(records))
+
+
+def changed(records: Sequence[Record]) -> Point:
+    """A point's records -> the numbers that population-based training gave it last."""
+    last = next((r['changed'] for r in reversed(records) if r.get('changed')), {})
+    return {path: configs.tuples(value) for path, value in last.items()}
 
 
 def _row(points: Sequence[Point], group: list[Lane]) -> Row:

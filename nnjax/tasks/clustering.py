@@ -16,7 +16,7 @@ from nnjax.tasks.task import Batch, Task, Weighted, with_clean
 MOST = {'codes': 5000, 'neighbours': 5000, 'manifold': 60_000}  # codes of the first clusters
 PERPLEXITY = 30  # of t-SNE
 NEIGHBOURS = 20  # of a code on the manifold
-RESTARTS = 20  # of k-means and of the mixture; the best by their own measure counts
+RESTARTS = 20  # of what finds the first clusters; the best by its own measure counts
 
 
 def clustering(

@@ -14,9 +14,9 @@ def get_config(arg=''):
     c.init_fresh = '^(centres|share|scale)$'
     c.data = bind(sources.Tfds, name='fashion_mnist', valid=None)
     c.prepare = 'scale'
-    # The paper's setting, with a smaller autoencoder: 20 neighbours, ten numbers, a mixture; nothing
-    # trains the codes further, and the many centres are what assigns new examples to its clusters.
-    c.model = bind(models.Clusters, code=10, hidden=(500, 250), centres_each=100)
+    # N2D's setting on other codes: 20 neighbours, ten numbers, a mixture; nothing trains the codes
+    # further, and the many centres are what assigns new examples to its clusters.
+    c.model = bind(models.Clusters, code=64, channels=(32, 64, 128), centres_each=100)
     c.freeze = '^(encoder|decoder)/'
     c.task = bind(tasks.clustering, start='manifold')
     c.optim = bind(optim.make, name='adam', lr=0.001, decay='cosine')

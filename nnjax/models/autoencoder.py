@@ -102,10 +102,15 @@ class Autoencoder(nn.Module):
         self.encoder = Encoder(self.code * self.outputs_of_code, *rest)
         self.decoder = Decoder(self.shape, *rest)
 
-    def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
+    def __call__(
+        self, x: jax.Array, clean: jax.Array | None = None, train: bool = False
+    ) -> dict[str, jax.Array]:
+        """x [N, *shape]; of what it was before augmentation, if given, 'clean_code' is the code."""
         seen = self.seen(x, train)
         code = self.encode(seen)
         found = {'reconstruction': self.decode(code), 'code': code}
+        if clean is not None:
+            found['clean_code'] = self.encode(clean)
         return found | ({'seen': seen} if train and (self.noise or self.mask) else {})
 
     def encode(self, x: jax.Array) -> jax.Array:

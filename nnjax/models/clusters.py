@@ -39,10 +39,10 @@ class Clusters(Autoencoder):
         self, x: jax.Array, clean: jax.Array | None = None, train: bool = False
     ) -> dict[str, jax.Array]:
         """x [N, *shape], and in training what it was before augmentation, if that is known."""
-        found = super().__call__(x, train)
+        found = super().__call__(x, clean, train)
         found['assignment'] = self._assignment(found['code'])
         if train:
-            code = self.encode(x if clean is None else clean)
+            code = self.encode(x) if clean is None else found['clean_code']
             wanted = jax.lax.stop_gradient(self._assignment(code))
             part = shard.current()
             now = normalize.batch_mean(wanted, part.axis, part.real)

@@ -2,6 +2,7 @@
 
 from nnjax.tasks.classification import classification
 from nnjax.tasks.clustering import clustering
+from nnjax.tasks.contrast import contrast
 from nnjax.tasks.ctc import ctc
 from nnjax.tasks.detection import detection
 from nnjax.tasks.language_model import language_model
@@ -16,6 +17,7 @@ __all__ = [
     'Task',
     'classification',
     'clustering',
+    'contrast',
     'ctc',
     'detection',
     'language_model',
